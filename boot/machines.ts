@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place that spells a QEMU command line. A machine is a pure value: the same spec always gives the same argv.
+// Invariant: a profile owns its topology (one hart, 64 MiB, pinned virtio slots); nothing outside this file adds an option.
+// Limits: `virt` only; Unix socket paths at most SOCKET_PATH_BYTES_MAX bytes (sun_path is 108 with its zero).
+import { wrong } from '../scripts/lib/fail.js';
+
+export type Transport = 'modern' | 'legacy';
+export const TRANSPORTS: readonly Transport[] = ['modern', 'legacy'];
+
+/**
+ * `gate`: deterministic, icount. `run`: real time, for people. `gdb`: the gate's machine, halted before the first instruction.
+ * `view`: guest time counts instructions as in the gate, so that the proof holds on a slow host, but waits take real time.
+ */
+export type Mode = 'gate' | 'run' | 'gdb' | 'view';
+
+export const QEMU = 'qemu-system-riscv64';
+export const SOCKET_PATH_BYTES_MAX = 100;
+/** abi/limits.toml [kernel] boot_args_bytes_max; tests/gate holds the two together. */
+export const BOOT_ARGS_BYTES_MAX = 1024;
+
+/** Unix sockets of one machine. `dcgm`: the bridge listens, QEMU connects. `exports` and `control`: QEMU listens. */
+export interface Sockets {
+  dcgm: string;
+  exports: string;
+  control: string;
+  gdb: string;
+}
+
+/** How the console is wired: `pty` is the raw byte stream alone; `monitor` lets a person reach QEMU's monitor by Ctrl-A c. */
+export type Console = 'pty' | 'monitor';
+
+/** Everything that decides an argv. */
+export interface MachineSpec {
+  transport: Transport;
+  mode: Mode;
+  kernelPath: string;
+  bundlePath: string;
+  /** the kernel's command line, from bootArgs() */
+  append: string;
+  sockets: Sockets;
+  console: Console;
+  /** false in the bench profile, which has no virtio device (DESIGN section 4) */
+  devices: boolean;
+}
+
+/** Keys of the kernel's command line. */
+export interface BootArgs {
+  profile: string;
+  /** 16 lower-case hex digits */
+  nonce: string;
+  /** the bundle's identity: SHA-256 of its manifest, 64 hex digits */
+  bundle: string;
+  idle: 'poll' | 'sleep';
+  recipe?: string;
+  mutant?: number;
+  diag?: boolean;
+  /** keep running after the proof's last marker instead of powering off */
+  stay?: boolean;
+}
+
+const ICOUNT = ['-icount', 'shift=0,sleep=off', '-seed', '42', '-rtc', 'base=2026-01-01T00:00:00,clock=vm'];
+const ICOUNT_REAL_WAITS = ['-icount', 'shift=0,sleep=on'];
+
+function clockArgs(mode: Mode): string[] {
+  if (mode === 'run') return [];
+  return mode === 'view' ? ICOUNT_REAL_WAITS : ICOUNT;
+}
+
+/** The kernel's command line, keys in a fixed order. @throws Failure 1 on a value that the format cannot carry. */
+export function bootArgs(args: BootArgs): string {
+  if (!/^[0-9a-f]{16}$/.test(args.nonce)) wrong(`nonce "${args.nonce}" is not 16 hex digits`);
+  if (!/^[0-9a-f]{64}$/.test(args.bundle)) wrong(`bundle "${args.bundle}" is not a SHA-256`);
+  const pairs: [string, string | undefined][] = [
+    ['profile', args.profile],
+    ['nonce', args.nonce],
+    ['bundle', args.bundle],
+    ['idle', args.idle],
+    ['recipe', args.recipe],
+    ['mutant', args.mutant === undefined ? undefined : String(args.mutant)],
+    ['diag', args.diag === true ? 'on' : undefined],
+    ['stay', args.stay === true ? '1' : undefined],
+  ];
+  const text = pairs
+    .filter((pair): pair is [string, string] => pair[1] !== undefined)
+    .map(([key, value]) => (/^[A-Za-z0-9._-]+$/.test(value) ? `${key}=${value}` : wrong(`${key} "${value}" has a bad character`)))
+    .join(' ');
+  if (text.length >= BOOT_ARGS_BYTES_MAX) wrong(`the boot arguments are longer than ${BOOT_ARGS_BYTES_MAX} bytes`);
+  return text;
+}
+
+/** The four socket paths below one short private directory. @throws Failure 1 when a path would not fit in sun_path. */
+export function socketsIn(dir: string): Sockets {
+  const at = (name: string): string => {
+    const path = `${dir}/${name}`;
+    if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) wrong(`socket path "${path}" is too long; set TMPDIR to a short path`);
+    return path;
+  };
+  return { dcgm: at('dcgm.sock'), exports: at('export.sock'), control: at('control.sock'), gdb: at('gdb.sock') };
+}
+
+function consoleArgs(kind: Console): string[] {
+  if (kind === 'monitor') return ['-chardev', 'stdio,id=console,mux=on,signal=off', '-serial', 'chardev:console', '-mon', 'console'];
+  return ['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console', '-monitor', 'none'];
+}
+
+/** Slot 0: entropy. Slot 1: the multiport console with the three host ports of portd. Everything else stays empty. */
+function deviceArgs(sockets: Sockets): string[] {
+  return [
+    '-device', 'virtio-rng-device,bus=virtio-mmio-bus.0',
+    '-device', 'virtio-serial-device,id=vser,max_ports=4,bus=virtio-mmio-bus.1',
+    '-chardev', `socket,id=dcgm,path=${sockets.dcgm}`,
+    '-device', 'virtserialport,bus=vser.0,nr=1,chardev=dcgm,name=org.vigil.dcgm',
+    '-chardev', `socket,id=export,path=${sockets.exports},server=on,wait=off`,
+    '-device', 'virtserialport,bus=vser.0,nr=2,chardev=export,name=org.vigil.export',
+    '-chardev', `socket,id=control,path=${sockets.control},server=on,wait=off`,
+    '-device', 'virtserialport,bus=vser.0,nr=3,chardev=control,name=org.vigil.control',
+  ];
+}
+
+/** The argv of one machine, without the program's name. */
+export function qemuArgv(spec: MachineSpec): string[] {
+  return [
+    '-M', 'virt',
+    '-cpu', 'rv64,sstc=on,zba=on,zbb=on',
+    '-smp', '1',
+    '-m', '64M',
+    '-display', 'none',
+    '-no-reboot',
+    '-nodefaults',
+    '-no-user-config',
+    '-global', `virtio-mmio.force-legacy=${spec.transport === 'legacy'}`,
+    ...clockArgs(spec.mode),
+    ...consoleArgs(spec.console),
+    ...(spec.devices ? deviceArgs(spec.sockets) : []),
+    ...(spec.mode === 'gdb' ? ['-S', '-chardev', `socket,id=gdb,path=${spec.sockets.gdb},server=on,wait=off`, '-gdb', 'chardev:gdb'] : []),
+    '-kernel', spec.kernelPath,
+    '-initrd', spec.bundlePath,
+    '-append', spec.append,
+  ];
+}

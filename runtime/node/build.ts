@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compiles one AssemblyScript entry for a test, with a cache below build/: the same compiler and flags as the image.
+// Invariant: a cached module is used only while every source file it was made from has the same digest.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { codegen } from '../../scripts/codegen.js';
+import { Compilers } from '../../scripts/lib/compilers.js';
+import { Failure } from '../../scripts/lib/fail.js';
+import { ROOT } from '../../scripts/lib/paths.js';
+
+const CACHE = join(ROOT, 'build/cache/node');
+/** Flags of every module (asconfig.json adds memory sizes, which Node does not need). */
+export const ASC_FLAGS = ['-O3', '--runtime', 'stub', '--exportStart', '_init'];
+
+interface CacheEntry {
+  flags: string[];
+  sources: Record<string, string>;
+}
+export interface Compiled {
+  ok: boolean;
+  wasm: Uint8Array;
+  /** the compiler's messages */
+  messages: string;
+}
+
+const digest = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
+const compilers = new Compilers();
+let generated = false;
+
+/** Compiles `entry` (path from the root). Never throws for a compile error: see `ok` and `messages`. */
+export async function compile(entry: string, flags: string[] = ASC_FLAGS): Promise<Compiled> {
+  if (!generated) codegen();
+  generated = true;
+  try {
+    const { wasm, read } = await compilers.compile({ root: ROOT, source: entry, flags, replace: {} });
+    const present = read.filter((path) => existsSync(join(ROOT, path)));
+    const sources = Object.fromEntries(present.map((path) => [path, digest(readFileSync(join(ROOT, path)))]));
+    store(entry, flags, sources, wasm);
+    return { ok: true, wasm, messages: '' };
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    return { ok: false, wasm: new Uint8Array(0), messages: error.message };
+  }
+}
+
+function cacheNames(entry: string): { wasm: string; json: string } {
+  const base = join(CACHE, entry.replaceAll('/', '_').replace(/\.ts$/, ''));
+  return { wasm: `${base}.wasm`, json: `${base}.json` };
+}
+
+function store(entry: string, flags: string[], sources: Record<string, string>, wasm: Uint8Array): void {
+  mkdirSync(CACHE, { recursive: true });
+  const names = cacheNames(entry);
+  const entryText = JSON.stringify({ flags, sources, wasm: digest(wasm) });
+  for (const [path, contents] of [[names.wasm, wasm], [names.json, entryText]] as const) {
+    writeFileSync(`${path}.${process.pid}`, contents);
+    renameSync(`${path}.${process.pid}`, path);
+  }
+}
+
+function cached(entry: string, flags: string[]): Uint8Array | null {
+  const names = cacheNames(entry);
+  if (!existsSync(names.json) || !existsSync(names.wasm)) return null;
+  const known = JSON.parse(readFileSync(names.json, 'utf8')) as CacheEntry & { wasm: string };
+  if (JSON.stringify(known.flags) !== JSON.stringify(flags)) return null;
+  for (const [path, wanted] of Object.entries(known.sources)) {
+    const full = join(ROOT, path);
+    if (!existsSync(full) || digest(readFileSync(full)) !== wanted) return null;
+  }
+  const wasm = readFileSync(names.wasm);
+  return digest(wasm) === known.wasm ? wasm : null;
+}
+
+/** The module of an entry file, from the cache where nothing changed. Throws with the compiler's messages. */
+export async function buildEntry(entry: string, flags: string[] = ASC_FLAGS): Promise<Uint8Array> {
+  if (!generated) codegen();
+  generated = true;
+  const hit = cached(entry, flags);
+  if (hit) return hit;
+  const { ok, wasm, messages } = await compile(entry, flags);
+  if (!ok) throw new Error(`${entry} does not compile:\n${messages}`);
+  return wasm;
+}
+
+/** The module of a service: assembly/services/NAME/index.ts. */
+export function buildModule(name: string): Promise<Uint8Array> {
+  return buildEntry(`assembly/services/${name}/index.ts`);
+}

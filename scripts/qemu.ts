@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// `just qemu`: boots the image in real time with its console in this terminal (Ctrl-A x leaves, Ctrl-A c is QEMU's monitor).
+// No icount and no verdict: this is for looking. Exit code: QEMU's own status, 2 usage, 3 infrastructure.
+import { randomBytes } from 'node:crypto';
+import { spawn } from 'node:child_process';
+import { Command } from 'commander';
+import { bootArgs, qemuArgv } from '../boot/machines.js';
+import { refuseContradictions } from '../boot/topology.js';
+import { startReplayBridge } from '../runtime/bridge/index.js';
+import { dropImage, findQemu, privateImage } from './gate/machine.js';
+import { parsed, transportOf } from './gate/options.js';
+import { labelled } from './gate/show.js';
+import { quote } from './gate/report.js';
+import { infra, runMain, usage } from './lib/fail.js';
+
+async function main(): Promise<number> {
+  const program = new Command('qemu')
+    .description('Boot in real time with the console in this terminal.')
+    .argument('[transport]', 'modern, or legacy (debug only)', 'modern')
+    .option('--profile <name>', 'what the guest does: run, proof, invalid-only, bench', 'run')
+    .option('--recipe <name>', 'metrics recipe to boot with')
+    .option('--diag', 'more kernel lines')
+    .option('--print', "print QEMU's command line and boot nothing")
+    .addHelpText('after', '\nExamples:\n  just qemu\n  just qemu legacy --diag\n  just qemu --recipe gpu');
+  if (!parsed(program)) return 0;
+  const options = program.opts<{ profile: string; recipe?: string; diag?: boolean; print?: boolean }>();
+  const transport = transportOf(program.args[0] ?? 'modern');
+  refuseContradictions(process.env, transport, 'run');
+  const qemu = findQemu();
+  const image = privateImage('shipping');
+  try {
+    const append = bootArgs({
+      profile: options.profile, nonce: randomBytes(8).toString('hex'), bundle: image.bundleIdentity, idle: 'sleep',
+      recipe: options.recipe, diag: options.diag,
+    });
+    const argv = qemuArgv({
+      transport, mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append, sockets: image.sockets,
+      console: 'monitor', devices: options.profile !== 'bench',
+    });
+    if (options.print === true) {
+      console.log([qemu.path, ...argv].map(quote).join(' '));
+      return 0;
+    }
+    if (!process.stdin.isTTY) usage('this is interactive and wants a terminal; use: just test-os');
+    const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
+    console.log(labelled(transport, `${qemu.banner}; Ctrl-A x leaves, Ctrl-A c is the monitor; the GPU source is replay`));
+    for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => undefined);
+    const child = spawn(qemu.path, argv, { stdio: 'inherit' });
+    const status = await new Promise<number>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (code, signal) => resolve(signal === null ? (code ?? 1) : 3));
+    });
+    await bridge.close();
+    return status === 3 ? infra('QEMU was ended by a signal') : status;
+  } finally {
+    dropImage(image);
+  }
+}
+
+await runMain('qemu', main);

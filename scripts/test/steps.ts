@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The steps of `npm test`, in order, cheap to real. One table: `npm test -- --list` prints it, docs name it.
+// Invariant: every check of this project is a step here or a test file under tests/; CI runs this table and nothing else.
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+export interface Step {
+  name: string;
+  what: string;
+  /** steps that must have passed before this one can mean anything */
+  needs: string[];
+  /** Node's arguments, given every host test file */
+  argv: (testFiles: string[]) => string[];
+  /** how many of the last lines to show when it passed */
+  closingLines: number;
+}
+
+/** Options of Node's test runner that every run of host tests shares. */
+export const SETTLED = ['--test-concurrency=2', '--test-reporter=spec', '--test-reporter-destination=stdout'];
+
+const NODE_CLOSING_LINES = 9;
+
+function script(name: string, what: string, needs: string[], path: string, ...args: string[]): Step {
+  return { name, what, needs, argv: () => ['--import', 'tsx', path, ...args], closingLines: 1 };
+}
+
+function hasSpecs(folder: string): boolean {
+  if (!existsSync(folder)) return false;
+  return readdirSync(folder, { recursive: true }).some((name) => String(name).endsWith('.spec.ts'));
+}
+
+/** Every step; as-pect's only where specs exist. */
+export function steps(root: string): Step[] {
+  const image = ['build'];
+  const mutants = ['build-mutant'];
+  const specs: Step = {
+    name: 'as-pect', what: 'AssemblyScript specs beside the code', needs: [],
+    argv: () => ['node_modules/@as-pect/cli/bin/asp.js', '--summary'], closingLines: 3,
+  };
+  return [
+    script('lint', 'headers, lengths and forbidden patterns', [], 'scripts/lint.ts'),
+    {
+      name: 'types', what: 'TypeScript, strict', needs: [],
+      argv: () => ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.json'], closingLines: 0,
+    },
+    script('build', 'the image that ships', [], 'scripts/build.ts'),
+    script('build-mutant', 'the image of the canaries', [], 'scripts/build.ts', '--mutant'),
+    {
+      name: 'host', what: 'host tests on the shipping modules', needs: image,
+      argv: (files) => ['--import', 'tsx', '--test', ...SETTLED, ...files], closingLines: NODE_CLOSING_LINES,
+    },
+    ...(hasSpecs(join(root, 'assembly')) ? [specs] : []),
+    script('os-modern', 'the boot proof', image, 'scripts/test-os.ts', 'modern', '--quiet'),
+    script('os-invalid', 'no fake success: only invalid traffic', image, 'scripts/test-os.ts', '--profile', 'invalid-only', '--quiet'),
+    script('os-legacy', 'the same ladder in legacy (debug only)', image, 'scripts/test-os.ts', 'legacy', '--quiet'),
+    script('canary', 'the gate goes red for each mutant', mutants, 'scripts/canary.ts'),
+    script('determinism', 'two boots, one transcript', image, 'scripts/determinism.ts', '2'),
+    script('bench', 'instruction counts beside their budgets', image, 'scripts/bench.ts'),
+  ];
+}

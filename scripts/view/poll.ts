@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks the running image what it knows (control port), once a second, and turns the answers into the view's events.
+// Invariant: every record of the journal is shown once, in order of its id; a question that fails is shown, never skipped over.
+// Limits: LOG_PAGES_MAX pages of records and SERIES_PAGES_MAX pages of series a round; one round at a time.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ControlClient, type GuestStatus, type LogRecord } from '../../runtime/bridge/control.js';
+import { fnv1a64 } from '../lib/abi.js';
+import { loadServices } from '../lib/services.js';
+import type { LogRow, SeriesRow, SystemRow, ViewEvent } from './model.js';
+import { decodeSeriesPage } from './series-page.js';
+
+const ROUND_MS = 1_000;
+const RETRY_MS = 500;
+const LOG_PAGES_MAX = 16;
+const SERIES_PAGES_MAX = 256;
+/** logd's levels (docs/format/wire-logd.md). */
+const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'];
+
+/** Service name of a sender id; the id itself in hexadecimal when the image has no such service. */
+export function senderNames(services: readonly string[]): (id: bigint) => string {
+  const names = new Map(services.map((name) => [fnv1a64(name), name]));
+  return (id) => names.get(id) ?? (id === 0n ? 'kernel' : id.toString(16).padStart(16, '0'));
+}
+
+export function logRow(record: LogRecord, nameOf: (id: bigint) => string): LogRow {
+  return {
+    id: record.id, guestNs: record.tsNs, level: LEVELS[record.level] ?? String(record.level), sender: nameOf(record.sender),
+    scope: record.scope, message: record.message, fields: record.fields.trim().replaceAll('\n', ' '),
+  };
+}
+
+/** Counters, services and ports as labelled values. */
+export function systemRows(status: GuestStatus): SystemRow[] {
+  const counters = Object.entries(status.counters).map(([label, value]) => ({ label: label.replaceAll('_', ' '), value: String(value) }));
+  const services = status.services.map(({ name, registered, dead, registrations }) => ({
+    label: `service ${name}`,
+    value: dead ? 'dead' : registered ? `up, started ${registrations}x` : 'not registered',
+  }));
+  const ports = status.ports.map((port) => ({
+    label: `port ${port.name}`,
+    value: `${port.connected ? 'connected' : 'closed'}, in ${port.bytesIn} B, out ${port.bytesOut} B, lost ${port.lostIn + port.lostOut} B`,
+  }));
+  return [...counters, ...services, ...ports];
+}
+
+async function allSeries(client: ControlClient, nameOf: (id: bigint) => string): Promise<SeriesRow[]> {
+  const rows: SeriesRow[] = [];
+  let cursor: number | null = 0;
+  for (let pages = 0; cursor !== null; pages++) {
+    if (pages === SERIES_PAGES_MAX) throw new Error(`metricsd has more than ${SERIES_PAGES_MAX} pages of series`);
+    const page = decodeSeriesPage(await client.series(cursor), nameOf);
+    rows.push(...page.rows);
+    cursor = page.next;
+  }
+  return rows;
+}
+
+/** Polls until `signal` aborts; reconnects when the port closes. Never throws: trouble is an event. */
+export async function pollControl(socketPath: string, say: (event: ViewEvent) => void, signal: AbortSignal): Promise<void> {
+  const services = loadServices().filter(({ exec }) => !exec).map(({ name }) => name);
+  const nameOf = senderNames(services);
+  let after = 0n;
+  while (!signal.aborted) {
+    let client: ControlClient | null = null;
+    try {
+      client = await ControlClient.open(socketPath);
+      while (!signal.aborted) {
+        for (let pages = 0; pages < LOG_PAGES_MAX; pages++) {
+          const page = await client.logs(after);
+          after = page.records.at(-1)?.id ?? after;
+          say({ kind: 'logs', rows: page.records.map((record) => logRow(record, nameOf)), dropped: page.dropped });
+          if (page.records.length === 0) break;
+        }
+        say({ kind: 'series', rows: await allSeries(client, nameOf) });
+        const status = await client.status(services);
+        say({ kind: 'system', rows: systemRows(status), guestNs: Number(status.timeNs) });
+        say({ kind: 'control', trouble: null });
+        await pause(ROUND_MS, signal);
+      }
+    } catch (error) {
+      say({ kind: 'control', trouble: `control port: ${(error as Error).message}; trying again` });
+      await pause(RETRY_MS, signal);
+    } finally {
+      client?.close();
+    }
+  }
+}
+
+/** Waits, or less when `signal` aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+}

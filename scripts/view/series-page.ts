@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decodes a page of metricsd's SNAPSHOT (docs/format/wire-metricsd.md) into the view's rows. Pure.
+// Invariant: every length is checked against the page before it is used; a page that does not add up throws RangeError.
+// Limits: what metricsd puts into one page; buckets are skipped, the view shows sum and count.
+import type { SeriesRow } from './model.js';
+
+const HEAD_BYTES = 10;
+const RECORD_HEAD_BYTES = 34;
+const BUCKET_BYTES = 16;
+/** `next` of the last page. */
+const END = 0xffff_ffff;
+const KINDS: Readonly<Record<number, SeriesRow['kind']>> = { 1: 'counter', 2: 'gauge', 3: 'histogram' };
+
+export interface SeriesPage {
+  /** cursor of the next page, null after the last */
+  next: number | null;
+  /** series that metricsd has in all */
+  total: number;
+  rows: SeriesRow[];
+}
+
+function labelsOf(text: string): Record<string, string> {
+  const lines = text.split('\n').filter((line) => line !== '');
+  return Object.fromEntries(lines.map((line) => {
+    const at = line.indexOf('=');
+    if (at < 1) throw new RangeError(`label "${line}" is no key=value`);
+    return [line.slice(0, at), line.slice(at + 1)];
+  }));
+}
+
+/** @param nameOf service name of a sender id @throws RangeError when the page is malformed */
+export function decodeSeriesPage(page: Buffer, nameOf: (id: bigint) => string): SeriesPage {
+  const next = page.readUInt32LE(0);
+  const total = page.readUInt32LE(4);
+  const count = page.readUInt16LE(8);
+  const rows: SeriesRow[] = [];
+  let at = HEAD_BYTES;
+  for (let i = 0; i < count; i++) {
+    if (at + RECORD_HEAD_BYTES > page.length) throw new RangeError(`record ${i} runs past the page`);
+    const kind = KINDS[page.readUInt8(at + 4)];
+    if (kind === undefined) throw new RangeError(`record ${i} has kind ${page.readUInt8(at + 4)}`);
+    const nameAt = at + RECORD_HEAD_BYTES + page.readUInt8(at + 6) * BUCKET_BYTES;
+    const labelsAt = nameAt + page.readUInt8(at + 7);
+    const end = labelsAt + page.readUInt16LE(at + 8);
+    if (end > page.length) throw new RangeError(`record ${i} runs past the page`);
+    rows.push({
+      name: page.subarray(nameAt, labelsAt).toString('latin1'),
+      kind,
+      producer: nameOf(page.readBigUInt64LE(at + 10)),
+      labels: labelsOf(page.subarray(labelsAt, end).toString('latin1')),
+      value: kind === 'gauge' ? page.readBigInt64LE(at + 18) : page.readBigUInt64LE(at + 18),
+      count: page.readBigUInt64LE(at + 26),
+    });
+    at = end;
+  }
+  return { next: next === END ? null : next, total, rows };
+}

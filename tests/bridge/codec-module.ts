@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns: the guest's codec as a module of its own, so that a host test can drive it byte by byte.
+// Invariant: exports the shipping decoder and encoder, nothing else. Limits: one decoder, 16 KiB of input a push.
+import { BRIDGE_FRAME_BYTES_MAX, BridgeDecoder, finishBridgeFrame } from "../../assembly/lib/wire/bridge";
+import { crc32c } from "../../assembly/lib/wire/crc32c";
+
+const BUFFER: usize = memory.data(16384, 8);
+const INPUT: usize = memory.data(16384, 8);
+const decoder: BridgeDecoder = changetype<BridgeDecoder>(memory.data(offsetof<BridgeDecoder>(), 8));
+
+export function input(): usize { return INPUT; }
+export function reset(): void { decoder.reset(BUFFER); }
+export function push(bytes: u32): u32 { return decoder.push(INPUT, bytes); }
+export function next(): bool { return decoder.next(); }
+export function expire(): void { decoder.expire(); }
+export function pending(): u32 { return decoder.length - decoder.taken; }
+export function frameType(): u32 { return decoder.type; }
+export function frameNonce(): u32 { return decoder.nonce; }
+export function frameWallNs(): u64 { return decoder.wallNs; }
+export function frameMonoNs(): u64 { return decoder.monoNs; }
+export function framePayload(): usize { return decoder.payload; }
+export function framePayloadBytes(): u32 { return decoder.payloadBytes; }
+export function counter(which: u32): u32 {
+  if (which == 0) return decoder.frames;
+  if (which == 1) return decoder.skippedBytes;
+  if (which == 2) return decoder.badHeader;
+  if (which == 3) return decoder.badVersion;
+  if (which == 4) return decoder.badCrc;
+  return decoder.oversize;
+}
+/** The payload lies at input() + 32. */
+export function encode(type: u32, nonce: u32, payloadBytes: u32): u32 {
+  if (payloadBytes > BRIDGE_FRAME_BYTES_MAX) return 0;
+  return finishBridgeFrame(INPUT, <u8>type, nonce, payloadBytes);
+}
+export function crc(bytes: u32): u32 { return crc32c(INPUT, bytes); }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owns: the proof that the guest's numbers are those of abi/bridge.toml, that the expected GPU table of selftest is the
+// fixture's, and that the fixture is what the converter makes of its text form.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parse } from 'smol-toml';
+import { convert, parseLabels, render } from '../../scripts/convert-capture.js';
+import { defaultFixture } from '../../runtime/bridge/index.js';
+import { fields } from '../../runtime/bridge/protocol.js';
+import { loadCapture } from '../../runtime/bridge/sources/replay.js';
+
+const root = new URL('../../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
+const table = parse(read('abi/bridge.toml')) as unknown as {
+  version: number; magic: string; limits: Record<string, number>;
+  type: { code: number; name: string }[]; status: { code: number; name: string }[]; source: { code: number; name: string }[];
+  value_type: { code: number; name: string }[];
+};
+
+/** Constants `export const PREFIX_NAME: type = number;` of a source file. */
+function constants(source: string, prefix: string): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const [, name, value] of source.matchAll(new RegExp(`export const ${prefix}([A-Z0-9_]+): \\w+ = (0x[0-9a-f]+|\\d+);`, 'g'))) {
+    out.set(name!.toLowerCase(), Number(value));
+  }
+  return out;
+}
+
+const guest = read('assembly/lib/wire/bridge.ts');
+for (const [key, prefix] of [['type', 'BRIDGE_TYPE_'], ['status', 'BRIDGE_STATUS_'], ['source', 'BRIDGE_SOURCE_'],
+  ['value_type', 'BRIDGE_VALUE_TYPE_']] as const) {
+  test(`guest ${key} codes are the table's`, () => {
+    assert.deepEqual(constants(guest, prefix), new Map(table[key].map(({ name, code }) => [name, code])));
+  });
+}
+
+test('guest limits, magic and version are the table\'s', () => {
+  const all = constants(guest, 'BRIDGE_');
+  for (const key of ['header_bytes', 'crc_bytes', 'frame_bytes_max', 'payload_bytes_max', 'sample_bytes', 'entity_fixed_bytes', 'text_bytes_max']) {
+    assert.equal(all.get(key), table.limits[key], key);
+  }
+  assert.equal(all.get('version'), table.version);
+  assert.equal(all.get('magic'), Buffer.from(table.magic, 'ascii').readUInt32LE(0));
+  assert.equal(table.limits['header_bytes']! + table.limits['payload_bytes_max']! + table.limits['crc_bytes']!, table.limits['frame_bytes_max']);
+});
+
+test('dcgmd knows the fields of the table, in order', () => {
+  const source = read('assembly/services/dcgmd/fields.ts');
+  const found = [...source.matchAll(/^ {2}field\((\d+), BRIDGE_VALUE_TYPE_(\w+), "([^"]+)", "([^"]+)", (\d+), "([^"]*)"\);$/gm)]
+    .map(([, id, type, metric, unit, scale, label]) => ({ id: Number(id), type: type!.toLowerCase(), metric, unit, scale: Number(scale), label }));
+  assert.deepEqual(found, fields.map(({ id, type, metric, unit, scale, label }) => ({ id, type, metric, unit, scale, label })));
+});
+
+test('selftest expects the fixture\'s temperatures and entities', () => {
+  const capture = loadCapture(defaultFixture);
+  const source = read('assembly/services/selftest/gpu.ts');
+  const found = [...source.matchAll(/^ {2}gpu\((\d+), "([^"]+)", (-?\d+)\);$/gm)].map(([, id, uuid, celsius]) => ({ id: Number(id), uuid, celsius }));
+  const wanted = capture.entities.map(({ id, uuid }) => ({
+    id, uuid, celsius: Number(capture.samples.find((sample) => sample.entityId === id && sample.fieldId === 150)!.value),
+  }));
+  assert.equal(wanted.length, 8);
+  assert.deepEqual(found, wanted);
+  const series = /const SERIES_EXPECTED: u32 = (\d+);/.exec(source);
+  assert.equal(Number(series?.[1]), capture.samples.filter(({ status }) => status === 0).length);
+});
+
+/** The scrape that a capture came from, as far as a capture keeps it. */
+function toProm(capture: ReturnType<typeof loadCapture>): string {
+  return capture.samples.map((sample) => {
+    const entity = capture.entities.find(({ id }) => id === sample.entityId)!;
+    const field = fields.find(({ id }) => id === sample.fieldId)!;
+    return `${field.prom}{gpu="${entity.id}",UUID="${entity.uuid}",pci_bus_id="${entity.bdf}",modelName="${entity.model}",` +
+      `DCGM_FI_DRIVER_VERSION="${entity.driver}",pod="a\\"b\\\\c"} ${sample.value}`;
+  }).join('\n');
+}
+
+test('converter round trip: capture to scrape to capture', () => {
+  const capture = loadCapture(defaultFixture);
+  const again = convert(toProm(capture), capture.provenance);
+  assert.equal(render(again), readFileSync(defaultFixture, 'utf8'));
+});
+
+test('converter names the line it does not understand', () => {
+  const good = 'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="u",pci_bus_id="b",modelName="m",DCGM_FI_DRIVER_VERSION="d"} 30';
+  assert.equal(convert(good, '').samples.length, 1);
+  for (const [bad, why] of [
+    [good.replace('30', '30.5'), /line 2: 30.5 is not int64/],
+    [good.replace('30', 'NaN'), /line 2: NaN is not int64/],
+    [good.replace('GPU_TEMP', 'NOT_KNOWN'), /line 2: DCGM_FI_DEV_NOT_KNOWN is not a field/],
+    [good.replace('UUID="u"', 'UUID="u'), /line 2: bad label/],
+    [good.replace('gpu="0"', 'gpu="x"'), /line 2: label gpu is not a number/],
+    [good.replace('modelName', 'other'), /line 2: label modelName is missing/],
+    ['nonsense', /line 2: not NAME/],
+    [`${good}\n${good}`, /line 3: DCGM_FI_DEV_GPU_TEMP of gpu 0 twice/],
+  ] as const) {
+    assert.throws(() => convert(`# comment\n${bad}`, ''), why);
+  }
+  assert.throws(() => parseLabels('a="1",a="2"'), /twice/);
+});
