@@ -39,6 +39,8 @@ export interface MachineSpec {
   append: string;
   sockets: Sockets;
   console: Console;
+  /** file to which QEMU itself copies every console byte: complete even where a terminal loses what was pending at the end */
+  consoleLog?: string;
   /** false in the bench profile, which has no virtio device (DESIGN section 4) */
   devices: boolean;
 }
@@ -98,9 +100,15 @@ export function socketsIn(dir: string): Sockets {
   return { dcgm: at('dcgm.sock'), exports: at('export.sock'), control: at('control.sock'), gdb: at('gdb.sock') };
 }
 
-function consoleArgs(kind: Console): string[] {
-  if (kind === 'monitor') return ['-chardev', 'stdio,id=console,mux=on,signal=off', '-serial', 'chardev:console', '-mon', 'console'];
-  return ['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console', '-monitor', 'none'];
+/** A value inside a comma-separated QEMU option. */
+function value(text: string): string {
+  return text.replace(/,/g, ',,');
+}
+
+function consoleArgs(kind: Console, log: string | undefined): string[] {
+  const copy = log === undefined ? '' : `,logfile=${value(log)}`;
+  if (kind === 'monitor') return ['-chardev', `stdio,id=console,mux=on,signal=off${copy}`, '-serial', 'chardev:console', '-mon', 'console'];
+  return ['-chardev', `stdio,id=console,signal=off${copy}`, '-serial', 'chardev:console', '-monitor', 'none'];
 }
 
 /** Slot 0: entropy. Slot 1: the multiport console with the three host ports of portd. Everything else stays empty. */
@@ -130,7 +138,7 @@ export function qemuArgv(spec: MachineSpec): string[] {
     '-no-user-config',
     '-global', `virtio-mmio.force-legacy=${spec.transport === 'legacy'}`,
     ...clockArgs(spec.mode),
-    ...consoleArgs(spec.console),
+    ...consoleArgs(spec.console, spec.consoleLog),
     ...(spec.devices ? deviceArgs(spec.sockets) : []),
     ...(spec.mode === 'gdb' ? ['-S', '-chardev', `socket,id=gdb,path=${spec.sockets.gdb},server=on,wait=off`, '-gdb', 'chardev:gdb'] : []),
     '-kernel', spec.kernelPath,

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { GOLDEN, benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from './gate/bench.js';
 import type { Figures, Toolchain } from './gate/bench.js';
+import { freshImage, withBuildOption } from './gate/fresh.js';
 import { findQemu } from './gate/machine.js';
 import { parsed } from './gate/options.js';
 import { boot, interruptible } from './gate/session.js';
@@ -40,14 +41,15 @@ async function main(): Promise<number> {
     .option('--refresh', `record this run in ${GOLDEN} for this toolchain (refused when a budget is missed)`)
     .option('--timeout <duration>', 'host wall limit', '120s')
     .addHelpText('after', '\nExamples:\n  just bench\n  just bench --refresh   # after a change that is meant to move a figure');
-  if (!parsed(program)) return 0;
-  const options = program.opts<{ refresh?: boolean; timeout: string }>();
+  if (!parsed(withBuildOption(program))) return 0;
+  const options = program.opts<{ refresh?: boolean; timeout: string; build: boolean }>();
   const budgets = readBudgets();
   const golden = readGolden();
   const tools = toolchain();
   const key = toolchainKey(tools);
   const timeoutMs = parseTimeout(options.timeout);
-  const result = await boot({ transport: 'modern', profile: 'bench', stop: () => runWhole(timeoutMs), signal: interruptible() });
+  await freshImage('shipping', options.build, (line) => console.log(line));
+  const result = await boot({ transport: 'modern', profile: 'bench', recipe: 'bench', stop: () => runWhole(timeoutMs), signal: interruptible() });
   if (result.result !== 'pass') {
     for (const line of result.report) console.log(line);
     console.log(result.verdict);

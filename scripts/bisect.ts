@@ -76,7 +76,7 @@ async function main(): Promise<number> {
       console.log(log);
       return wrong('no single commit found; the log above says which could not be judged');
     }
-    console.log(`first bad commit ${found[1]} ${found[2]}`);
+    console.log(`\nfirst bad commit ${found[1]} ${found[2]}`);
     return 0;
   } finally {
     rmSync(clone, { recursive: true, force: true });

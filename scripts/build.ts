@@ -53,7 +53,7 @@ async function buildLocked(options: BuildOptions): Promise<number> {
     const context = await newContext(root, flavour, abi, loadMarkers(root).mutants, compilers, log);
     const services = loadServices(root, { partial, abi });
     const modules = modulesOf(services, (path) => moduleSource(root, path) ?? missing(path));
-    if (partial) reportLeftOut(root, services.length, log);
+    if (partial) reportLeftOut(root, services.length, options.log);
     if (only === 'kernel') {
       await buildKernel(context);
       return steps;
@@ -72,9 +72,9 @@ function missing(path: string): never {
   return wrong(`image/services.toml: module ${path}: no assembly/services/${path}/index.ts`);
 }
 
-function reportLeftOut(root: string, kept: number, log: (line: string) => void): void {
+function reportLeftOut(root: string, kept: number, log: BuildOptions['log']): void {
   const all = loadServices(root).filter(({ module }) => moduleSource(root, module) === null);
-  if (all.length > 0) log(`partial image: ${kept} services; without ${all.map(({ name }) => name).join(', ')}`);
+  if (all.length > 0) log?.(`partial image: ${kept} services; without ${all.map(({ name }) => name).join(', ')}`);
 }
 
 /** Builds the modules (and the kernel) a few at a time; the first failures end it, with every message. */
@@ -108,6 +108,7 @@ async function buildForever(options: BuildOptions): Promise<never> {
   const compilers = new Compilers();
   const print = (line: string): void => void process.stdout.write(`${line}\n`);
   for (;;) {
+    const changed = nextChange(options.root ?? ROOT); // before the build, so that an edit during it counts
     try {
       const steps = await build({ ...options, compilers, log: print });
       if (steps === 0) print('up to date');
@@ -115,7 +116,7 @@ async function buildForever(options: BuildOptions): Promise<never> {
       if (!(error instanceof Failure)) throw error;
       print(error.message);
     }
-    await nextChange(options.root ?? ROOT);
+    await changed;
   }
 }
 

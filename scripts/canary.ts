@@ -6,12 +6,13 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { canaryCases, disagreement, uncovered, type CanaryCase } from './gate/canaries.js';
+import { freshImage, withBuildOption } from './gate/fresh.js';
 import { integerOf, parsed } from './gate/options.js';
 import { pool } from './gate/pool.js';
 import { failureTitle, passLine } from './gate/report.js';
 import { boot, interruptible } from './gate/session.js';
 import { parseTimeout, runWhole } from './gate/stop.js';
-import { runMain, usage } from './lib/fail.js';
+import { infra, runMain, usage } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';
 
 const JOBS_MAX = 8;
@@ -40,10 +41,11 @@ async function main(): Promise<number> {
     .option('--only <name>', 'one mutant, the mutant of one line, or the mutants of one phase')
     .option('--jobs <n>', 'boots at a time', '2')
     .option('--timeout <duration>', 'host wall limit of each boot', '60s')
+    .option('--keep-going', 'try the mutants even though the image is red without one; never ends with 0 then')
     .option('--list', 'print the canaries and boot nothing')
     .addHelpText('after', "\nExamples:\n  just canary\n  just canary --only logd\n  just canary --only 'init: ready'");
-  if (!parsed(program)) return 0;
-  const options = program.opts<{ only?: string; jobs: string; timeout: string; list?: boolean }>();
+  if (!parsed(withBuildOption(program))) return 0;
+  const options = program.opts<{ only?: string; jobs: string; timeout: string; list?: boolean; keepGoing?: boolean; build: boolean }>();
   const cases = choose(canaryCases(), options.only);
   if (options.list === true) {
     for (const { canary, marker } of cases) console.log(`${canary.mutant.padEnd(40)} ${canary.expect.padEnd(10)} ${marker.text}`);
@@ -51,37 +53,39 @@ async function main(): Promise<number> {
   }
   const jobs = integerOf('--jobs', options.jobs, 1, JOBS_MAX);
   const timeoutMs = parseTimeout(options.timeout);
+  await freshImage('mutant', options.build, (line) => console.log(line));
   const signal = interruptible();
   const none = await boot({ transport: 'modern', profile: 'proof', stop: () => runWhole(timeoutMs), flavour: 'mutant', signal });
   if (none.result !== 'pass') {
     for (const line of none.report) console.log(line);
     console.log(`the mutant image with no mutant on must pass first: ${none.verdict}`);
-    return none.exitCode;
+    if (options.keepGoing !== true) return none.exitCode;
+  } else {
+    console.log(`no mutant: ${passLine(none.label, none.ladder.markers.length)}`);
   }
-  console.log(`no mutant: ${passLine(none.label, none.ladder.markers.length)}`);
   const outcomes = await pool(cases, jobs, (one) => tryOne(one, timeoutMs, signal));
   const red = outcomes.filter((outcome) => outcome.red).length;
   const logs = join(ROOT, 'build', 'logs');
   if (existsSync(logs)) writeFileSync(join(logs, 'canary.json'), `${JSON.stringify(outcomes, null, 2)}\n`);
-  for (const outcome of outcomes.filter((other) => !other.red)) {
-    console.log(`NOT RED ${outcome.mutant} (for "${outcome.marker}"): ${outcome.detail}`);
-  }
+  const holes = outcomes.filter((outcome) => !outcome.red).map((outcome) => outcome.mutant);
+  if (holes.length > 0) console.log(`not red: ${holes.join(' ')}`);
   const bare = options.only === undefined ? uncovered() : [];
   for (const text of bare) console.log(`NO CANARY for ${text}`);
   console.log(`red ${red}/${outcomes.length + bare.length}`);
   if (outcomes.some((outcome) => outcome.infra)) return 3;
-  return red === outcomes.length && bare.length === 0 ? 0 : 1;
+  return none.result === 'pass' && red === outcomes.length && bare.length === 0 ? 0 : 1;
 }
 
 async function tryOne(one: CanaryCase, timeoutMs: number, signal: AbortSignal): Promise<Outcome> {
   const { marker, canary, profile, transport } = one;
+  if (signal.aborted) infra('interrupted');
   const result = await boot({ transport, profile, stop: () => runWhole(timeoutMs), mutant: canary.mutant, signal });
-  const infra = result.result === 'infra';
-  const why = infra ? (result.report[0] ?? 'infra') : disagreement(one, result.failure);
+  const broken = result.result === 'infra';
+  const why = broken ? (result.report[0] ?? 'infra') : disagreement(one, result.failure);
   const detail = why ?? failureTitle(result.failure!);
   console.log(`${why === null ? 'red' : 'NOT RED'} ${canary.mutant}: ${detail}`);
   return {
-    marker: marker.text, profile, transport, mutant: canary.mutant, expect: canary.expect, red: why === null, infra, detail,
+    marker: marker.text, profile, transport, mutant: canary.mutant, expect: canary.expect, red: why === null, infra: broken, detail,
     wall_ms: result.wallMs,
   };
 }

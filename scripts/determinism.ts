@@ -2,6 +2,7 @@
 // `just determinism [N]`: boots N times, each with its own nonce, and compares the normalised transcripts byte by byte.
 // Last line on success: `identical N/N sha256=...`. Exit codes: 0 identical, 1 different or a red boot, 2 usage, 3 infrastructure.
 import { Command } from 'commander';
+import { freshImage, withBuildOption } from './gate/fresh.js';
 import { integerOf, parsed, transportOf } from './gate/options.js';
 import { pool } from './gate/pool.js';
 import { boot, interruptible, type BootResult } from './gate/session.js';
@@ -22,12 +23,14 @@ async function main(): Promise<number> {
     .option('--profile <name>', 'the ladder', 'proof')
     .option('--jobs <n>', 'boots at a time', '2')
     .addHelpText('after', '\nExamples:\n  just determinism\n  just determinism 20\n  just determinism 20 --jobs 1');
-  if (!parsed(program)) return 0;
-  const { transport: name, profile, jobs: jobsText } = program.opts<{ transport: string; profile: string; jobs: string }>();
+  if (!parsed(withBuildOption(program))) return 0;
+  const options = program.opts<{ transport: string; profile: string; jobs: string; build: boolean }>();
+  const { transport: name, profile, jobs: jobsText } = options;
   const transport = transportOf(name);
   const runs = integerOf('runs', program.args[0] ?? RUNS_DEFAULT, 2, RUNS_MAX);
   const jobs = integerOf('--jobs', jobsText, 1, JOBS_MAX);
   const print = (line: string): void => console.log(labelled(transport, line));
+  await freshImage('shipping', options.build, print);
   const signal = interruptible();
   const stopAll = new AbortController();
   signal.addEventListener('abort', () => stopAll.abort());

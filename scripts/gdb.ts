@@ -10,6 +10,7 @@ import { Command } from 'commander';
 import { bootArgs, qemuArgv } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
 import { startReplayBridge } from '../runtime/bridge/index.js';
+import { freshImage, withBuildOption } from './gate/fresh.js';
 import { dropImage, findQemu, onPath, privateImage } from './gate/machine.js';
 import { parsed, transportOf } from './gate/options.js';
 import { mutantNumber } from './gate/session.js';
@@ -33,6 +34,7 @@ interface Options {
   recipe?: string;
   mutant?: string;
   batch?: boolean;
+  build: boolean;
   ex: string[];
 }
 
@@ -47,7 +49,7 @@ async function main(): Promise<number> {
     .option('--batch', 'end after the commands of --ex')
     .option('--ex <command>', 'GDB command to run after attaching; may be repeated', (text: string, all: string[]) => [...all, text], [])
     .addHelpText('after', EXAMPLES);
-  if (!parsed(program)) return 0;
+  if (!parsed(withBuildOption(program))) return 0;
   const options = program.opts<Options>();
   const transport = transportOf(program.args[0] ?? 'modern');
   if (options.nonce !== undefined && !/^[0-9a-f]{16}$/.test(options.nonce)) usage('--nonce wants 16 lower-case hex digits');
@@ -55,8 +57,10 @@ async function main(): Promise<number> {
   const mutant = options.mutant === undefined ? undefined : mutantNumber(options.mutant);
   const found = GDBS.map((name) => onPath(name)).find((path) => path !== null);
   const gdb = found ?? infra('no GDB for RISC-V; install it with: sudo apt-get install gdb-multiarch');
+  const flavour = mutant === undefined ? 'shipping' : 'mutant';
+  await freshImage(flavour, options.build, (line) => console.log(labelled(transport, line)));
   const qemu = findQemu();
-  const image = privateImage(mutant === undefined ? 'shipping' : 'mutant');
+  const image = privateImage(flavour);
   const logs = join(ROOT, 'build', 'logs');
   mkdirSync(logs, { recursive: true });
   const consolePath = join(logs, `gdb-${process.pid}.uart.raw.log`);

@@ -7,7 +7,9 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { runMain, usage, wrong } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';
-import { manifestText, markerText, moduleText, mutantImports, mutantLine, testText, wireText, type Names } from './new-service/templates.js';
+import {
+  manifestText, markerText, moduleText, mutantImports, mutantLine, testText, wireText, type Names,
+} from './new-service/templates.js';
 
 const NAME = /^[a-z][a-z0-9-]{0,13}[a-z0-9]$/;
 const MANIFEST = 'image/services.toml';

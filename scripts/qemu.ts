@@ -7,6 +7,7 @@ import { Command } from 'commander';
 import { bootArgs, qemuArgv } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
 import { startReplayBridge } from '../runtime/bridge/index.js';
+import { freshImage, withBuildOption } from './gate/fresh.js';
 import { dropImage, findQemu, privateImage } from './gate/machine.js';
 import { parsed, transportOf } from './gate/options.js';
 import { labelled } from './gate/show.js';
@@ -22,10 +23,11 @@ async function main(): Promise<number> {
     .option('--diag', 'more kernel lines')
     .option('--print', "print QEMU's command line and boot nothing")
     .addHelpText('after', '\nExamples:\n  just qemu\n  just qemu legacy --diag\n  just qemu --recipe gpu');
-  if (!parsed(program)) return 0;
-  const options = program.opts<{ profile: string; recipe?: string; diag?: boolean; print?: boolean }>();
+  if (!parsed(withBuildOption(program))) return 0;
+  const options = program.opts<{ profile: string; recipe?: string; diag?: boolean; print?: boolean; build: boolean }>();
   const transport = transportOf(program.args[0] ?? 'modern');
   refuseContradictions(process.env, transport, 'run');
+  if (options.print !== true) await freshImage('shipping', options.build, (line) => console.log(labelled(transport, line)));
   const qemu = findQemu();
   const image = privateImage('shipping');
   try {

@@ -56,7 +56,7 @@ async function interactive(): Promise<number> {
   let outcome;
   try {
     outcome = await Promise.race([live.decided, untilAborted(stopAsked.signal)]);
-    if (outcome === 'proved') await pollControl(live.controlSocket, say, stopAsked.signal);
+    if (outcome === 'proved' || outcome === 'red') await pollControl(live.controlSocket, say, stopAsked.signal);
     await untilAborted(stopAsked.signal);
   } finally {
     clearInterval(clock);

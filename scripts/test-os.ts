@@ -4,9 +4,12 @@
 import { appendFileSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Transport } from '../boot/machines.js';
+import { refuseContradictions } from '../boot/topology.js';
+import { freshImage, withBuildOption } from './gate/fresh.js';
+import { readLadder } from './gate/ladder.js';
 import { parsed, transportOf } from './gate/options.js';
 import { failureTitle, githubError, stepSummary } from './gate/report.js';
-import { boot, interruptible, type BootResult } from './gate/session.js';
+import { boot, interruptible, mutantNumber, type BootResult } from './gate/session.js';
 import { labelled, showEvent } from './gate/show.js';
 import { readStop } from './gate/stop.js';
 import { runMain, usage } from './lib/fail.js';
@@ -31,6 +34,7 @@ interface Options {
   recipe?: string;
   mutant?: string;
   quiet?: boolean;
+  build: boolean;
 }
 
 function readOptions(): { transport: Transport; options: Options } | null {
@@ -43,7 +47,7 @@ function readOptions(): { transport: Transport; options: Options } | null {
     .option('--mutant <name>', 'boot the mutant image with this mutant on')
     .option('--quiet', 'print only the verdict and what is wrong')
     .addHelpText('after', HELP);
-  if (!parsed(program)) return null;
+  if (!parsed(withBuildOption(program))) return null;
   const transport = transportOf(program.args[0] ?? 'modern');
   const options = program.opts<Options>();
   if (options.nonce !== undefined && !/^[0-9a-f]{16}$/.test(options.nonce)) usage('--nonce wants 16 lower-case hex digits');
@@ -66,6 +70,10 @@ async function main(): Promise<number> {
   const asked = readOptions();
   if (asked === null) return 0;
   const { transport, options } = asked;
+  if (options.mutant !== undefined) mutantNumber(options.mutant);
+  refuseContradictions(process.env, transport, 'gate');
+  readStop(process.env, readLadder(options.profile, transport)); // usage comes before a build
+  await freshImage(options.mutant === undefined ? 'shipping' : 'mutant', options.build, (line) => console.log(labelled(transport, line)));
   let count = 0;
   const result = await boot(
     {

@@ -10,7 +10,7 @@ import { arg_bytes, arg_find, initrd_end, initrd_start, memory_end, tree_bytes, 
 import { frames_init } from "./frames";
 import { copy_boot, device_tree, enable_interrupts, halt } from "./hw";
 import { BUNDLE, check_layout, DEVICE_TREE, RAM_START } from "./layout";
-import { mutant_choose } from "../gen/mutants";
+import { MUT_KERNEL_BOOT_NAMES_WRONG_TRANSPORT, mutant, mutant_choose } from "../gen/mutants";
 import { message_pools_init } from "./message";
 import { paging_start } from "./pagetable";
 import { panic_text } from "./panic";
@@ -33,7 +33,8 @@ function says(at: u32, word: string): bool {
 }
 
 function transport_text(): void {
-  text(transport == TRANSPORT_MODERN ? "transport=modern" : "transport=legacy");
+  const modern = (transport == TRANSPORT_MODERN) != mutant(MUT_KERNEL_BOOT_NAMES_WRONG_TRANSPORT);
+  text(modern ? "transport=modern" : "transport=legacy");
 }
 
 /** Reads what the firmware left, builds the address space, loads and starts manifest entry 0. */
@@ -47,6 +48,7 @@ export function boot(): void {
   copy_boot(DEVICE_TREE, tree, bytes);
   if (!tree_read(bytes)) panic_text("device tree malformed", tree, bytes, 0);
   const size = initrd_end - initrd_start;
+  choose_mutant();
   if (initrd_start == 0 || size > KERNEL_BUNDLE_BYTES_MAX) panic_text("no bundle, or one too large", initrd_start, size, 0);
   copy_boot(BUNDLE, initrd_start, <u32>size);
   paging_start(memory_end);
@@ -62,7 +64,6 @@ export function boot(): void {
   if (refused != 0) panic_text("bundle refused", refused, size, 0);
   check_pin();
   set_idle_polls(!says(argument("idle"), "sleep"));
-  choose_mutant();
   enable_interrupts();
   const result = process_load(0, 0);
   if (result != 0) panic_text("init-lite refused", -result, load_reason, services);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Capabilities: what a service may name. Each thread has 64 slots of {handle, rights, kind, object, generation}. A handle is
-// slot | slot_generation << 8, stored whole, so one compare finds a closed or forged one (bit 31 stays clear: reply handles have it). The object's generation is kept too: a peer
+// slot | slot_generation << 8, stored whole, so one compare finds a closed or forged one (bit 31 stays clear: reply handles
+// have it). The object's generation is kept too: a peer
 // that ended answers `dead`.
 //
 // Rights: SEND 1, RECV 2, CLONE 4, GRANT 8, and bits from 16 up that the kernel only carries: they reach the receiver as the badge.

@@ -3,7 +3,10 @@
 // until it is taken (call); otherwise through a queue buffer. Nothing is changed before every check has passed, so a failed send
 // leaves a moved capability where it was. A pointer outside the caller's memory is a fault, not an error.
 
-import { KERNEL_MESSAGE_BYTES_MAX, KERNEL_THREADS_MAX, KERNEL_WAIT_MAX_NS } from "../gen/limits";
+import {
+  MUT_KERNEL_CALL_GRAPH_OPEN, MUT_KERNEL_CAP_MOVE_LEAKS_SLOT, MUT_KERNEL_CAP_MOVE_NO_ROLLBACK, MUT_KERNEL_QUEUE_UNBOUNDED, mutant,
+} from "../gen/mutants";
+import { KERNEL_ENDPOINT_DEPTH_MAX, KERNEL_MESSAGE_BYTES_MAX, KERNEL_THREADS_MAX, KERNEL_WAIT_MAX_NS } from "../gen/limits";
 import {
   E_BAD_ARGUMENT, E_BAD_HANDLE, E_DEAD, E_FULL, E_NO_RIGHT, E_NO_SLOT, E_NOT_DECLARED, E_TIMEOUT, E_TOO_LARGE,
 } from "../gen/errors";
@@ -11,6 +14,7 @@ import { TRAP_BAD_POINTER } from "../gen/traps";
 import { Cap, cap_find, cap_insert, cap_remove, KIND_ENDPOINT, RIGHT_RECV, RIGHT_SEND } from "./cap";
 import { Endpoint, endpoint_peek, endpoint_pop, endpoint_push, is_message, senders_append, senders_take } from "./endpoint";
 import { copy_in, copy_out, copy_user } from "./hw";
+import { mutant_flip, mutant_sender } from "./mutant";
 import { Message, message_free, message_take } from "./message";
 import { process_fault } from "./process";
 import {
@@ -41,7 +45,7 @@ function move_cap(from: Thread, handle: u32, to: Thread): i64 {
   const cap = movable(from, handle);
   if (is_null(changetype<u32>(cap))) return E_BAD_HANDLE;
   const result = cap_insert(to, cap.kind, cap.rights, cap.object, cap.generation);
-  if (result >= 0) cap_remove(from, cap);
+  if (result >= 0 && !mutant(MUT_KERNEL_CAP_MOVE_LEAKS_SLOT)) cap_remove(from, cap);
   return result;
 }
 
@@ -54,11 +58,12 @@ function move_cap(from: Thread, handle: u32, to: Thread): i64 {
     if (handle < 0) return false;
   }
   copy_user(to.memory + to.in_ptr, from.memory + ptr, bytes);
+  mutant_flip(to, to.in_ptr, bytes);
   e.waiter = 0;
   to.endpoint = 0;
   host_wait_ends(to);
   to.a0 = bytes;
-  to.a1 = from.id;
+  to.a1 = mutant_sender(from, ptr, bytes);
   to.a2 = reply;
   to.a3 = <u64>handle | (<u64>rights << 32);
   to.a4 = 0;
@@ -67,7 +72,8 @@ function move_cap(from: Thread, handle: u32, to: Thread): i64 {
 
 /** Queues a copy. Returns 0, or full; on success a moved capability has left the sender. */
 function enqueue(e: Endpoint, t: Thread, ptr: u32, bytes: u32, moved: u32, rights: u32): i64 {
-  if (e.count >= e.depth) return E_FULL;
+  const depth = mutant(MUT_KERNEL_QUEUE_UNBOUNDED) ? KERNEL_ENDPOINT_DEPTH_MAX : e.depth;
+  if (e.count >= depth) return E_FULL;
   const m = message_take(t.index, bytes);
   if (is_null(changetype<u32>(m))) return E_FULL;
   if (moved != 0) {
@@ -125,7 +131,10 @@ export function sys_send(handle: u64, ptr: u64, len_move: u64, deadline_ns: u64)
     nudge(e);
     return 0;
   }
-  if (deadline_ns == 0) return result;
+  if (deadline_ns == 0) {
+    if (mutant(MUT_KERNEL_CAP_MOVE_NO_ROLLBACK) && moved != 0) cap_remove(t, movable(t, moved));
+    return result;
+  }
   if (!((t.calls >> <u64>e.owner) & 1)) return E_NOT_DECLARED;
   const now = now_ticks();
   const deadline = ticks_of(deadline_ns);
@@ -157,7 +166,7 @@ export function sys_call(handle: u64, ptr: u64, len_move: u64, reply: u64, deadl
     t.a1 = e.generation;
     return E_DEAD;
   }
-  if (!((t.calls >> <u64>e.owner) & 1)) return E_NOT_DECLARED;
+  if (!((t.calls >> <u64>e.owner) & 1) && !mutant(MUT_KERNEL_CALL_GRAPH_OPEN)) return E_NOT_DECLARED;
   if (moved != 0) {
     if (is_null(changetype<u32>(movable(t, moved)))) return E_BAD_HANDLE;
   }

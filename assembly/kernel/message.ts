@@ -2,7 +2,10 @@
 // Buffers for messages that wait in a queue: a pool of small and one of large ones, each with a free list. A sender may hold at most a
 // quarter of either pool, so that one flooding service cannot starve the rest.
 
-import { KERNEL_MESSAGE_LARGE_COUNT, KERNEL_MESSAGE_SMALL_BYTES, KERNEL_MESSAGE_SMALL_COUNT, KERNEL_MESSAGE_BYTES_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
+import {
+  KERNEL_MESSAGE_LARGE_COUNT, KERNEL_MESSAGE_SMALL_BYTES, KERNEL_MESSAGE_SMALL_COUNT, KERNEL_MESSAGE_BYTES_MAX,
+  KERNEL_THREADS_MAX,
+} from "../gen/limits";
 import { LARGE_MESSAGES, MESSAGE_HEADERS, MESSAGE_HEADER_BYTES, SMALL_MESSAGES } from "./layout";
 
 @unmanaged

@@ -8,6 +8,7 @@ import {
   E_AGAIN, E_BAD_ARGUMENT, E_BAD_HANDLE, E_BAD_MODULE, E_BUSY, E_DEAD, E_DENIED, E_NOT_FOUND, E_NO_MEMORY, E_NO_RIGHT,
 } from "../gen/errors";
 import { REASON_ELF_DIGEST, REASON_WASM_DIGEST, REASON_WASM_IMPORT } from "../gen/loader";
+import { MUT_KERNEL_MEMORY_UNLIMITED, mutant } from "../gen/mutants";
 import { KERNEL_ENDPOINTS_MAX, KERNEL_SERVICES_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
 import { NR_EXIT, NR_MEMORY_GROW, NR_TRAP } from "../gen/syscalls";
 import {
@@ -29,6 +30,7 @@ import { copy_frame, fence_i } from "./hw";
 import {
   ENDPOINTS, ENDPOINT_BYTES, PAGE, TEXT_FIRST, TEXT_STRIDE, window_of, WINDOW_INSTANCE, WINDOW_MEMORY, WINDOW_STACK_TOP, WINDOW_TABLE,
 } from "./layout";
+import { mutant_cause, mutant_unreported } from "./mutant";
 import { panic_text } from "./panic";
 import { page_map, page_unmap, pages_changed, PTE_R, PTE_U, PTE_W, PTE_X } from "./pagetable";
 import {
@@ -191,7 +193,7 @@ function end(t: Thread, cause: u32, info: u64, address: u64): void {
   t.end_info = info;
   t.end_address = address;
   t.end_generation = t.generation;
-  t.end_pending = 1;
+  t.end_pending = mutant_unreported(cause) ? 0 : 1;
   devices_release(t.index);
   for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {
     const c = thread_at(i);
@@ -228,7 +230,7 @@ export function process_fault(t: Thread, cause: u32, address: u64): i64 {
   text("kernel: trap ");
   text_name(changetype<u32>(service_at(t.index)), 32);
   text(" ");
-  trap_name(cause);
+  trap_name(mutant_cause(cause, address));
   text_end();
   if (!(t.flags & FLAG_FIXTURE)) {
     text_begin();
@@ -258,7 +260,7 @@ export function sys_memory_grow(delta: u64): i64 {
   const t = running();
   const old = t.memory_pages;
   if (delta == 0) return old;
-  if (delta > t.memory_pages_max - old) return -1;
+  if (delta > t.memory_pages_max - old) return mutant(MUT_KERNEL_MEMORY_UNLIMITED) ? old : -1;
   const start = t.memory + <u64>old * WASM_PAGE;
   if (!map_fresh(start, delta * WASM_PAGE)) {
     unmap(start, delta * WASM_PAGE);

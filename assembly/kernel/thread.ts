@@ -11,9 +11,13 @@ import { fence_io, pending, read_time, set_timer, wfi } from "./hw";
 import { CURRENT, KERNEL_MEMORY_VA, THREADS, THREAD_BYTES } from "./layout";
 import { endpoint_forget_waiter } from "./endpoint";
 import { interrupt_poll } from "./device";
+import { mutant_fp } from "./mutant";
+import { MUT_KERNEL_DEADLINE_LATE, mutant } from "../gen/mutants";
 
 export const TICK_NS: u64 = 100;
 const SLICE_TICKS: u64 = <u64>KERNEL_SLICE_NS / TICK_NS;
+/** By how much a mutant lets deadlines slip: 4 ms. */
+const LATE_TICKS: u64 = 40_000;
 const NEVER: u64 = u64.MAX_VALUE;
 
 export const STATE_FREE: u32 = 0;
@@ -147,6 +151,7 @@ function arm_slice(): void {
 /** Runs `t` now; the thread that was running must already be blocked, ended or queued. */
 @inline export function switch_to(t: Thread): void {
   t.state = STATE_RUNNING;
+  mutant_fp(t);
   current = changetype<u32>(t);
   store<u64>(CURRENT, KERNEL_MEMORY_VA + <u64>changetype<u32>(t));
 }
@@ -183,12 +188,13 @@ function idle(): void {
 function timer_fired(): void {
   const now = read_time();
   let earliest = slice_end;
+  const late: u64 = mutant(MUT_KERNEL_DEADLINE_LATE) ? LATE_TICKS : 0;
   for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {
     const t = thread_at(i);
     if (t.state < STATE_RECEIVING) continue;
     if (t.state > STATE_CALLING) continue;
-    if (t.deadline <= now) time_out(t);
-    else if (t.deadline < earliest) earliest = t.deadline;
+    if (t.deadline + late <= now) time_out(t);
+    else if (t.deadline + late < earliest) earliest = t.deadline + late;
   }
   armed = earliest;
   set_timer(earliest);

@@ -16,7 +16,12 @@ export interface PortStatus {
   readonly name: string; readonly connected: boolean; readonly bytesIn: bigint; readonly bytesOut: bigint;
   readonly lostIn: bigint; readonly lostOut: bigint; readonly connections: bigint; readonly refused: bigint;
 }
-export interface ServiceStatus { readonly name: string; readonly registered: boolean; readonly dead: boolean; readonly registrations: number }
+export interface ServiceStatus {
+  readonly name: string;
+  readonly registered: boolean;
+  readonly dead: boolean;
+  readonly registrations: number;
+}
 export interface GuestStatus {
   readonly timeNs: bigint; readonly counters: Readonly<Record<string, bigint>>; readonly ports: readonly PortStatus[];
   readonly services: readonly ServiceStatus[];

@@ -8,6 +8,8 @@ import { codegen } from '../../scripts/codegen.js';
 import { Compilers } from '../../scripts/lib/compilers.js';
 import { Failure } from '../../scripts/lib/fail.js';
 import { ROOT } from '../../scripts/lib/paths.js';
+import { loadServices, modulesOf, moduleSource } from '../../scripts/lib/services.js';
+import { moduleFlags } from '../../scripts/lib/steps.js';
 
 const CACHE = join(ROOT, 'build/cache/node');
 /** Flags of every module (asconfig.json adds memory sizes, which Node does not need). */
@@ -34,8 +36,7 @@ export async function compile(entry: string, flags: string[] = ASC_FLAGS): Promi
   generated = true;
   try {
     const { wasm, read } = await compilers.compile({ root: ROOT, source: entry, flags, replace: {} });
-    const present = read.filter((path) => existsSync(join(ROOT, path)));
-    const sources = Object.fromEntries(present.map((path) => [path, digest(readFileSync(join(ROOT, path)))]));
+    const sources = Object.fromEntries(Object.entries(read).filter((pair): pair is [string, string] => pair[1] !== null));
     store(entry, flags, sources, wasm);
     return { ok: true, wasm, messages: '' };
   } catch (error) {
@@ -83,7 +84,10 @@ export async function buildEntry(entry: string, flags: string[] = ASC_FLAGS): Pr
   return wasm;
 }
 
-/** The module of a service: assembly/services/NAME/index.ts. */
-export function buildModule(name: string): Promise<Uint8Array> {
-  return buildEntry(`assembly/services/${name}/index.ts`);
+/** The module of a service of image/services.toml, compiled with the image's own flags: the same bytes that ship. */
+export async function buildModule(name: string): Promise<Uint8Array> {
+  const services = loadServices(ROOT, { partial: true });
+  const module = modulesOf(services, (path) => moduleSource(ROOT, path) ?? '').find(({ path }) => path === name);
+  if (module === undefined) throw new Error(`image/services.toml has no module ${name} with a source`);
+  return buildEntry(module.source, moduleFlags(module));
 }

@@ -22,7 +22,7 @@ export function uncovered(root: string = ROOT): string[] {
   return [PROOF, ...profileNames(root)].flatMap((profile) =>
     (['modern', 'legacy'] as const).flatMap((transport) =>
       readLadder(profile, transport, root)
-        .markers.filter((marker) => !covered.has(marker.text))
+        .markers.filter((marker) => (marker.again ? marker.canary === undefined : !covered.has(marker.text)))
         .map((marker) => `${profile}: ${marker.text}`),
     ),
   );
@@ -35,8 +35,9 @@ export function canaryCases(root: string = ROOT): CanaryCase[] {
   for (const profile of [PROOF, ...profileNames(root)]) {
     for (const transport of ['modern', 'legacy'] as const) {
       for (const marker of readLadder(profile, transport, root).markers) {
-        if (marker.canary === undefined || done.has(marker.text)) continue;
-        done.add(marker.text);
+        const row = `${marker.file} ${marker.text} ${marker.again}`;
+        if (marker.canary === undefined || done.has(row)) continue;
+        done.add(row);
         cases.push({ profile, transport, marker, canary: marker.canary });
       }
     }
@@ -55,7 +56,7 @@ export function canaryCases(root: string = ROOT): CanaryCase[] {
 export function disagreement(one: CanaryCase, failure: Failure | null): string | null {
   const { marker, canary } = one;
   if (failure === null) return 'stayed green';
-  if (failure.expected?.text !== marker.text) {
+  if (failure.expected?.index !== marker.index) {
     return `went red at ${failure.expected === null ? 'the halt line' : `"${failure.expected.text}"`}: ${failureTitle(failure)}`;
   }
   const how = redClass(failure);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The folder of one run: build/logs/<utc>-<profile>-<pid>/ with uart.log, uart.raw.log, ledger.json, junit.xml, run.json, and
 // `latest` pointing at the newest. Invariant: two runs never share a folder; `latest` is replaced whole, never half-written.
-import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { PHASES } from './ladder.js';
@@ -61,7 +61,20 @@ export function utcStamp(date: Date): string {
   return date.toISOString().replace(/[-:]/g, '').replace('.', '');
 }
 
+/** Every byte of the console, as QEMU wrote it. */
+export const RAW_LOG = 'uart.raw.log';
+
 let runsOfThisProcess = 0;
+
+/** Runs kept under build/logs; the oldest go first. Three whole canary runs fit. */
+export const RUNS_KEPT = 400;
+const RUN_NAME = /^\d{8}T\d{9}Z-/;
+
+/** Removes the oldest run folders beyond RUNS_KEPT. */
+export function pruneRuns(logs: string, kept: number = RUNS_KEPT): void {
+  const names = readdirSync(logs).filter((name) => RUN_NAME.test(name)).sort();
+  for (const name of names.slice(0, Math.max(0, names.length - kept))) rmSync(join(logs, name), { recursive: true, force: true });
+}
 
 /** Writes one run's folder. */
 export class RunFolder {
@@ -73,10 +86,11 @@ export class RunFolder {
     const name = `${utcStamp(started)}-${label}-${process.pid}${nth === 0 ? '' : `-${nth}`}`;
     this.path = join(logs, name);
     mkdirSync(this.path, { recursive: true });
+    pruneRuns(logs);
     const link = join(logs, `.latest-${process.pid}-${nth}`);
     symlinkSync(name, link);
     renameSync(link, join(logs, 'latest'));
-    for (const file of ['uart.log', 'uart.raw.log']) writeFileSync(this.file(file), '');
+    for (const file of ['uart.log', RAW_LOG]) writeFileSync(this.file(file), '');
   }
 
   file(name: string): string {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ladder: markers/NN-phase.toml in file-name order, or markers/profiles/NAME.toml, as one totally ordered list of exact lines.
-// Invariant: texts are unique within a ladder, phases are contiguous and in PHASES order, no marker is itself a failure word.
+// Invariant: a text occurs once unless the later row says `again`; phases are contiguous and in PHASES order; no marker is itself a
+// failure word.
 // Limits: MARKERS_MAX lines; printable ASCII up to abi/limits.toml [kernel] line_bytes_max.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -39,6 +40,8 @@ const markerSchema = z.strictObject({
   canary: canarySchema.optional(),
   only: z.enum(['modern', 'legacy']).optional(),
   phase: z.enum(PHASES).optional(),
+  /** the same text came earlier in the ladder, and comes here again */
+  again: z.literal(true).optional(),
 });
 const fileSchema = z.strictObject({
   phase: z.enum(PHASES),
@@ -60,6 +63,7 @@ export interface Marker {
   file: string;
   canary: Canary | undefined;
   only: Transport | undefined;
+  again: boolean;
 }
 
 export interface Ladder {
@@ -90,7 +94,7 @@ function readFile(root: string, name: string, lineBytesMax: number, depth = 0): 
     if (row.text.length > lineBytesMax) wrong(`${file}: "${row.text}" is longer than ${lineBytesMax} bytes`);
     if (FAILURE_WORDS.test(row.text)) wrong(`${file}: "${row.text}" holds FAIL or PANIC`);
     if (row.text !== row.text.trim()) wrong(`${file}: "${row.text}" begins or ends with a blank`);
-    return { text: row.text, phase: row.phase ?? phase, by: row.by, file, canary: row.canary, only: row.only };
+    return { text: row.text, phase: row.phase ?? phase, by: row.by, file, canary: row.canary, only: row.only, again: row.again === true };
   });
   return [...included, ...own];
 }
@@ -101,7 +105,9 @@ function check(rows: Row[], where: string): void {
   const seen = new Set<string>();
   let last = 0;
   for (const row of rows) {
-    if (seen.has(row.text)) wrong(`${row.file}: "${row.text}" appears twice in ${where}`);
+    if (seen.has(row.text) !== row.again) {
+      wrong(`${row.file}: "${row.text}" ${row.again ? 'has "again" but is the first' : 'appears twice'} in ${where}`);
+    }
     seen.add(row.text);
     const at = PHASES.indexOf(row.phase);
     if (at < last) wrong(`${row.file}: "${row.text}" of phase ${row.phase} comes after phase ${PHASES[last]}`);

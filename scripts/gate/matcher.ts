@@ -99,14 +99,10 @@ export class Matcher {
   private readonly hash: Hash = createHash('sha256');
   private digestHex: string | null = null;
   private lastNs = 0;
-  private readonly byText: Map<string, Marker>;
-
   constructor(
     readonly ladder: Ladder,
     private readonly nonce: string,
-  ) {
-    this.byText = new Map(ladder.markers.map((marker) => [marker.text, marker]));
-  }
+  ) {}
 
   get halted(): boolean {
     return this.state === 'halted';
@@ -169,11 +165,17 @@ export class Matcher {
     if (text.startsWith('kernel: halt')) return this.halt(line, guestNs);
     const { figures } = this.ladder;
     if (figures !== null && this.seen.length > 0 && text.startsWith(figures)) return [{ kind: 'figure', text }];
-    const known = this.byText.get(text);
+    const known = this.known(text);
     if (known !== undefined && known.index < this.seen.length) return this.red({ kind: 'duplicate', first: known }, line);
     if (TRAP.test(text) && !this.near(known)) return this.red({ kind: 'trap' }, line);
     if (known !== undefined) return this.red({ kind: 'missing', cameInstead: known }, line);
     return this.red({ kind: 'unexpected' }, line);
+  }
+
+  /** The next line of the ladder with this text; when none is left, the last one. */
+  private known(text: string): Marker | undefined {
+    const same = this.ladder.markers.filter((marker) => marker.text === text);
+    return same.find((marker) => marker.index > this.seen.length) ?? same.at(-1);
   }
 
   /** A trap that the ladder lists next, or later in this phase, is a line like others; any other is a trap out of place. */
@@ -228,7 +230,10 @@ export class Matcher {
   /** A marker that was missing when a later one came, but came after it, was out of order. */
   private refine(): GateEvent[] {
     const failure = this.failure;
-    if (failure?.kind === 'missing' && failure.expected !== null && this.after.includes(failure.expected.text)) {
+    if (failure?.kind !== 'missing' || failure.expected === null) return [];
+    const { text } = failure.expected;
+    const once = this.ladder.markers.filter((marker) => marker.text === text).length === 1;
+    if (once && this.after.includes(text)) {
       this.failure = { ...failure, kind: 'out_of_order' };
     }
     return [];

@@ -5,14 +5,14 @@
 // the host, whichever came first. Limits: one wall timeout a boot, at most TRAILING_MS of listening after a red line.
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { bootArgs, qemuArgv, type Transport } from '../../boot/machines.js';
 import { refuseContradictions } from '../../boot/topology.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
 import { ROOT, type Flavour } from '../lib/paths.js';
 import { usage } from '../lib/fail.js';
 import { loadMarkers } from '../lib/markers.js';
-import { RunFolder, lastGoodCommit, ledgerRows, type Result } from './evidence.js';
+import { RAW_LOG, RunFolder, lastGoodCommit, ledgerRows, type Result } from './evidence.js';
 import { commitOf } from './git.js';
 import { junitXml } from './junit.js';
 import { readLadder, type Ladder } from './ladder.js';
@@ -58,9 +58,10 @@ export interface BootResult {
   ladder: Ladder;
   matcher: Matcher;
   failure: Failure | null;
+  /** absolute; reports name it relative to the checkout */
+  runDir: string;
   /** the red report, or the reason of an infra failure */
   report: string[];
-  runDir: string;
   nonce: string;
   /** the kernel's lines without prefix, the halt line included */
   lines: string[];
@@ -70,6 +71,7 @@ export interface BootResult {
 type End =
   | { kind: 'exit'; exit: Exit }
   | { kind: 'timeout' }
+  | { kind: 'broken'; error: unknown }
   | { kind: 'interrupted' }
   | { kind: 'stop'; text: string };
 
@@ -83,6 +85,8 @@ class Session {
   readonly lines: string[] = [];
   readonly firmware = createHash('sha256');
   firmwareLines = 0;
+  /** lines of the console that were judged */
+  private taken = 0;
   readonly over: Promise<End>;
   private decide: (end: End) => void = () => undefined;
   private readonly splitter = new LineSplitter();
@@ -104,19 +108,29 @@ class Session {
     this.decide(end);
   }
 
+  /** An error here (a full disk) ends the boot: it is thrown by boot() after QEMU is gone. */
   data(bytes: Buffer): void {
-    this.folder.raw(bytes);
-    for (const line of this.splitter.push(bytes)) this.line(line);
+    try {
+      for (const line of this.splitter.push(bytes)) this.line(line);
+    } catch (error) {
+      this.decide({ kind: 'broken', error });
+    }
   }
 
-  /** The stream's unterminated rest. */
+  /**
+   * QEMU is gone: takes what the terminal had not delivered from QEMU's own copy of the console. (A terminal's reader sees the
+   * hang-up before the bytes beyond the first 4 KiB that were pending: libuv reports the end after a short read.)
+   */
   flush(): void {
-    const rest = this.splitter.flush();
-    if (rest !== null) this.line(rest);
+    const whole = new LineSplitter();
+    const lines = whole.push(readFileSync(this.folder.file(RAW_LOG)));
+    const rest = whole.flush();
+    for (const line of [...lines, ...(rest === null ? [] : [rest])].slice(this.taken)) this.line(line);
     if (this.trailing !== null) clearTimeout(this.trailing);
   }
 
   private line(raw: RawLine): void {
+    this.taken++;
     if (this.stopped !== null) return;
     const line = splitPrefix(raw);
     const events = this.matcher.push(line);
@@ -171,14 +185,14 @@ export async function boot(request: BootRequest, say: (event: SessionEvent) => v
     const append = bootArgs({
       profile: request.profile, nonce, bundle: image.bundleIdentity, idle: 'poll', recipe: request.recipe, mutant,
     });
-    const argv = qemuArgv({
-      transport: request.transport, mode: 'gate', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
-      sockets: image.sockets, console: 'pty', devices: request.profile !== 'bench',
-    });
     const started = new Date();
     const folder = new RunFolder(join(root, 'build', 'logs'), folderLabel(request.transport, request.profile), started);
+    const argv = qemuArgv({
+      transport: request.transport, mode: 'gate', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
+      sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices: request.profile !== 'bench',
+    });
     const label = labelOf(request.transport, request.profile);
-    say({ kind: 'starting', label, runDir: folder.path, nonce, ladder, qemu });
+    say({ kind: 'starting', label, runDir: relative(root, folder.path), nonce, ladder, qemu });
     return await run({ request, root, ladder, stop, label, nonce, folder, started, qemu, image, argv }, say);
   } finally {
     dropImage(image);
@@ -207,6 +221,7 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
     request.signal?.removeEventListener('abort', interrupt);
     await bridge?.close();
   }
+  if (end.kind === 'broken') throw end.error;
   session.flush();
   const trouble = judgeEnd(set, session, matcher, end, exit, say);
   return finish(set, session, matcher, trouble, exit);
@@ -225,7 +240,8 @@ function judgeEnd(
   if (end.kind === 'exit' && !red) {
     const stderr = readFileSync(set.folder.file('qemu.stderr.log'), 'utf8').trim().split('\n').at(-1) ?? '';
     if (exit.signal !== 0) return `QEMU was ended by signal ${exit.signal} ${where}`;
-    if (!matcher.started && exit.status !== 0 && stderr !== '') return `QEMU ended with status ${exit.status} before the kernel's first line: ${stderr}`;
+    const refused = !matcher.started && exit.status !== 0 && stderr !== '';
+    if (refused) return `QEMU ended with status ${exit.status} before the kernel's first line: ${stderr}`;
   }
   for (const event of matcher.end(exit.status, `QEMU exit status ${exit.status}`)) say(event);
   return null;
@@ -236,18 +252,19 @@ function finish(set: Setting, session: Session, matcher: Matcher, trouble: strin
   const [seen, count] = [matcher.seen.length, ladder.markers.length];
   const failure = trouble === null && session.stopped === null ? matcher.failure : null;
   const { commit, dirty } = commitOf(set.root);
+  const shown = relative(set.root, folder.path);
   const how = {
     transport: request.transport, profile: request.profile, nonce: set.nonce, mutant: request.mutant ?? null,
     recipe: request.recipe ?? null, good: lastGoodCommit(join(set.root, 'build', 'logs'), request.transport),
   };
   let outcome: Pick<BootResult, 'result' | 'exitCode' | 'verdict' | 'report'>;
   if (trouble !== null) {
-    const report = [`INFRA ${label}: ${trouble}`, `  evidence:   ${folder.path}`];
+    const report = [`INFRA ${label}: ${trouble}`, `  evidence:   ${shown}`];
     outcome = { result: 'infra', exitCode: 3, verdict: `INFRA ${label} ${seen}/${count} markers`, report };
   } else if (session.stopped !== null) {
     outcome = { result: 'stopped', exitCode: 0, verdict: stoppedLine(session.stopped, seen, count), report: [] };
   } else if (failure !== null) {
-    const report = redReport(label, ladder, matcher, failure, how, folder.path);
+    const report = redReport(label, ladder, matcher, failure, how, shown);
     outcome = { result: 'fail', exitCode: 1, verdict: failLine(label, seen, count), report };
   } else {
     outcome = { result: 'pass', exitCode: 0, verdict: passLine(label, count), report: [] };

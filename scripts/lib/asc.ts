@@ -17,8 +17,9 @@ export interface AscJob {
 }
 export interface AscResult {
   wasm: Uint8Array;
-  /** files read, relative to the root; absent candidates too, because their appearance would change the result */
-  read: string[];
+  /** files read, relative to the root, with the SHA-256 of the text that was compiled (an edit meanwhile must not count as
+   *  built); null: absent candidates, because their appearance would change the result */
+  read: Record<string, string | null>;
 }
 
 /** Version of the installed compiler, part of every cache key. */

@@ -8,13 +8,14 @@ import {
   readBundle, type BundleFile, type BundleService,
 } from '../../image/pack.js';
 import { writeIfChanged } from '../codegen.js';
-import { limit } from './abi.js';
+import { limit, type Abi } from './abi.js';
 import { sha256 } from './cache.js';
 import { applyDamage } from './damage.js';
+import { readElf } from './elf.js';
 import { wrong } from './fail.js';
-import type { Privilege, Service } from './services.js';
+import { recipeFault } from './recipe.js';
+import type { Module, Privilege, Service } from './services.js';
 import { listFiles, textBase, type Context, type ModuleFacts } from './steps.js';
-import type { Module } from './services.js';
 
 const PRIVILEGE_FLAGS: Record<Privilege, number> = {
   spawn: FLAG_SPAWN,
@@ -58,13 +59,42 @@ function bundleService(context: Context, service: Service, module: Module, facts
   return service.damage === null ? entry : applyDamage(entry, service.damage);
 }
 
-/** Recipes as bundle files, named from image/ on, sorted. */
-export function recipeFiles(root: string): BundleFile[] {
+/** Recipes as bundle files, named from image/ on, sorted. @throws Failure 1 when a metrics recipe is not valid. */
+export function recipeFiles(root: string, abi: Abi): BundleFile[] {
   const folder = join(root, 'image/recipes');
   if (!existsSync(folder)) return [];
   return listFiles(folder)
     .filter((path) => path.endsWith('.toml'))
-    .map((path) => ({ name: relative(join(root, 'image'), path), bytes: readFileSync(path) }));
+    .map((path) => {
+      const file = { name: relative(join(root, 'image'), path), bytes: readFileSync(path) };
+      if (file.name.startsWith(METRICS_RECIPES)) checkRecipe(file, abi);
+      return file;
+    });
+}
+
+const METRICS_RECIPES = 'recipes/observability/';
+
+/** metricsd refuses the same at boot; here it is a build error. */
+function checkRecipe({ name, bytes }: { name: string; bytes: Buffer }, abi: Abi): void {
+  const fault = recipeFault(bytes.toString('utf8'), abi);
+  if (fault !== null) wrong(`image/${name}: ${fault.key} ${fault.reason}`);
+}
+
+const RAM_START = 0x8000_0000n;
+const PAGE_BYTES = 65536;
+
+/** Refuses an image whose boot services could not all have the memory that the manifest promises them. */
+function checkGuestMemory(context: Context, services: Service[], facts: Map<string, ModuleFacts>, bundleBytes: number): void {
+  const elf = readElf(readFileSync(join(context.paths.kernel, 'kernel.full.elf')), 'kernel.full.elf');
+  const end = elf.symbols.find(({ name }) => name === 'kernel_end');
+  if (end === undefined) return wrong('kernel.full.elf: symbol kernel_end is missing');
+  const free = limit(context.abi, 'kernel', 'guest_memory_bytes') - Number(end.value - RAM_START) - bundleBytes;
+  const wanted = services
+    .filter(({ exec }) => !exec)
+    .reduce((sum, { memoryPagesMax, stackBytes, module }) => {
+      return sum + memoryPagesMax * PAGE_BYTES + stackBytes + (facts.get(module.replace('/', '-'))?.instanceBytes ?? 0);
+    }, 0);
+  if (wanted > free) wrong(`image/services.toml: boot services may want ${wanted} bytes, the guest has ${free} for them`);
 }
 
 /** Writes bundle.vgb and manifest.json when they differ; tells whether they did. */
@@ -78,10 +108,11 @@ export function writeBundle(
     const module = modules.find(({ path }) => path === service.module)!;
     return bundleService(context, service, module, facts.get(module.name)!);
   });
-  const files = recipeFiles(context.root);
+  const files = recipeFiles(context.root, context.abi);
   const { bytes, manifestSha256 } = packBundle({ services: entries, files });
   const max = limit(context.abi, 'kernel', 'bundle_bytes_max');
   if (bytes.length > max) wrong(`bundle: ${bytes.length} bytes, at most ${max} (abi/limits.toml)`);
+  checkGuestMemory(context, services, facts, bytes.length);
   const back = readBundle(bytes);
   if (back.manifestSha256 !== manifestSha256) wrong('bundle: reads back with another identity');
   mkdirSync(context.paths.image, { recursive: true });

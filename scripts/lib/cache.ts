@@ -30,6 +30,11 @@ export class FileHashes {
     return hash;
   }
 
+  /** Hashes of several files. Taken before a step runs, they cannot vouch for an edit made while it ran. */
+  all(paths: string[]): Record<string, string | null> {
+    return Object.fromEntries(paths.map((path) => [path, this.of(path)]));
+  }
+
   /** A step wrote this file. */
   forget(path: string): void {
     this.known.delete(path);
@@ -67,12 +72,10 @@ export function saveRecord<Facts>(
   root: string,
   name: string,
   files: FileHashes,
-  step: { key: string; inputs: string[]; outputs: string[]; facts: Facts },
+  step: { key: string; inputs: Record<string, string | null>; outputs: string[]; facts: Facts },
 ): void {
-  const hashes = (paths: string[]): Record<string, string | null> =>
-    Object.fromEntries(paths.map((path) => [path, files.of(path)]));
   for (const path of step.outputs) files.forget(path);
-  const record = { key: step.key, inputs: hashes(step.inputs), outputs: hashes(step.outputs), facts: step.facts };
+  const record = { key: step.key, inputs: step.inputs, outputs: files.all(step.outputs), facts: step.facts };
   const target = recordPath(root, name);
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(`${target}.${process.pid}`, JSON.stringify(record));

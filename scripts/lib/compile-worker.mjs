@@ -2,6 +2,7 @@
 // A worker thread with one warm compiler: asc, then wabt's validator with threads disabled, for one job after another.
 // Plain JavaScript on purpose: the TypeScript loader of the main thread would transform these two large packages (8 s).
 // Message in: {source, root, flags, replace} or {validate, name}. Message out: {wasm, read} or {error, failure}.
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -45,11 +46,30 @@ function line({ message, code, category, range }, texts) {
 }
 
 let asc = null;
+let wabt = null;
+
+/** Assembles a fixture written as text, for what an optimiser would never let through (an address beyond any memory). */
+async function assemble(source, root) {
+  wabt ??= await createRequire(import.meta.url)('wabt')();
+  const text = readFileSync(join(root, source), 'utf8');
+  let module = null;
+  try {
+    module = wabt.parseWat(source, text, FEATURES);
+    const { buffer } = module.toBinary({});
+    await validate(buffer, source);
+    return { wasm: Uint8Array.from(buffer), read: { [source]: createHash('sha256').update(text).digest('hex') } };
+  } catch (error) {
+    throw error instanceof Wrong ? error : new Wrong(error.message.trim());
+  } finally {
+    module?.destroy();
+  }
+}
 
 async function compile({ source, root, flags, replace }) {
+  if (source.endsWith('.wat')) return assemble(source, root);
   asc ??= await import('assemblyscript/asc');
   const texts = new Map();
-  const read = new Set();
+  const read = {};
   const errors = [];
   const problems = [];
   let wasm = null;
@@ -58,10 +78,11 @@ async function compile({ source, root, flags, replace }) {
     stderr: { write: (chunk) => void problems.push(chunk.toString()) },
     readFile: (name) => {
       const path = name.replace(/^\.\//, '');
-      read.add(path);
+      read[path] = null;
       try {
         const text = replace[path] ?? readFileSync(join(root, path), 'utf8');
         texts.set(path, text);
+        read[path] = createHash('sha256').update(text).digest('hex');
         return text;
       } catch {
         return null; // asc tries several candidates; an absent one is part of `read`
@@ -76,10 +97,8 @@ async function compile({ source, root, flags, replace }) {
     throw new Wrong([...new Set(errors)].join('\n'));
   }
   await validate(wasm, source);
-  return { wasm, read: [...read].sort() };
+  return { wasm, read };
 }
-
-let wabt = null;
 
 async function validate(bytes, name) {
   wabt ??= await createRequire(import.meta.url)('wabt')();
@@ -99,7 +118,7 @@ parentPort.on('message', async (job) => {
   try {
     if (job.validate !== undefined) {
       await validate(job.validate, job.name);
-      parentPort.postMessage({ wasm: job.validate, read: [] });
+      parentPort.postMessage({ wasm: job.validate, read: {} });
     } else {
       parentPort.postMessage(await compile(job));
     }

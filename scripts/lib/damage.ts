@@ -60,7 +60,7 @@ export function applyDamage(entry: BundleService, damage: Damage): BundleService
     case 'elf_digest':
       return { ...entry, wrongElfDigest: true };
     case 'wasm_malformed':
-      return wasm(entry.wasm.subarray(0, entry.wasm.length >> 1));
+      return wasm(entry.wasm.subarray(0, entry.wasm.length - 1));
     case 'wasm_import':
       return wasm(replaceOnce(entry.wasm, 'console_line', 'console_wipe', what));
     case 'wasm_abi':

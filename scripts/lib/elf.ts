@@ -112,8 +112,10 @@ function readSymbols(file: Buffer, sections: ElfSection[]): ElfSymbol[] {
 }
 
 /** Global names that a service's ELF may hold: its entry, the module's own functions, and the runtime's. */
-const SERVICE_SYMBOLS =
-  /^(_start|vigil_instance_bytes|mem(cpy|move|set|cmp)|(floor|ceil|trunc|nearbyint)f?|w2c_svc_\w+|wasm2c_svc_\w+|TEXT_BASE|__BSS_END__|_edata|_end)$/;
+const SERVICE_SYMBOLS = new RegExp(
+  '^(_start|vigil_instance_bytes|mem(cpy|move|set|cmp)|(floor|ceil|trunc|nearbyint)f?|' +
+    'w2c_svc_\\w+|wasm2c_svc_\\w+|TEXT_BASE|__BSS_END__|_edata|_end)$',
+);
 
 /** Checks a service's linked ELF before it is stripped; returns the size of its instance struct in bytes. */
 export function checkServiceElf(bytes: Uint8Array, name: string, textBase: bigint, spanBytes: bigint): number {

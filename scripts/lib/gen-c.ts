@@ -50,7 +50,9 @@ function trapStub(call: Syscall): string {
   const registers = Array.from({ length: words }, (_, i) => {
     const param = sent[i];
     const name = `  register ${param === undefined ? 'u64' : meta && i < 4 ? 'u64' : param.type} r${i + 1} __asm__("a${i + 1}")`;
-    return param === undefined ? `${name};\n` : `${name} = ${param.name};\n`;
+    if (param === undefined) return `${name};\n`;
+    // In a register that also brings a result, a u32 keeps the sign extension that it has by the calling convention.
+    return `${name} = ${meta && i < 4 && param.type === 'u32' ? `(u64)(s64)(s32)${param.name}` : param.name};\n`;
   });
   const outputs = ['"=r"(r0)', '"+r"(r7)'];
   for (let i = 0; i < words; i++) outputs.push(`"${i < sent.length ? '+' : '='}r"(r${i + 1})`);

@@ -228,7 +228,8 @@ export function modulesOf(services: Service[], sourceOf: (module: string) => str
 
 /** The entry file of a module relative to the root, or null when there is none. */
 export function moduleSource(root: string, module: string): string | null {
-  for (const candidate of [`assembly/services/${module}/index.ts`, `assembly/services/${module}.ts`]) {
+  for (const suffix of ['/index.ts', '.ts', '.wat']) {
+    const candidate = `assembly/services/${module}${suffix}`;
     if (existsSync(join(root, candidate))) return candidate;
   }
   return null;

@@ -5,9 +5,10 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { mutantsFile } from './gen-as.js';
 import type { Abi } from './abi.js';
-import { ASC_FLAGS, ascVersion } from './asc.js';
+import { ASC_FLAGS, ascVersion, type AscResult } from './asc.js';
 import { FileHashes, isFresh, loadRecord, saveRecord, sha256 } from './cache.js';
 import type { Compilers } from './compilers.js';
+import { wrong } from './fail.js';
 import { checkModule } from './module-check.js';
 import {
   buildKernelElf, buildServiceElf, gccVersion, KERNEL_FLAGS, SERVICE_FLAGS, TEXT_FIRST, TEXT_SPAN_BYTES, wabtVersion,
@@ -15,6 +16,7 @@ import {
 import { pathsOf, type Flavour, type Paths } from './paths.js';
 import type { Module } from './services.js';
 import { int, onlyKeys, readToml } from './table.js';
+import { readWasm } from './wasm.js';
 
 /** What every step of one build shares. */
 export interface Context {
@@ -69,6 +71,11 @@ function replaced(context: Context, use: 'service' | 'kernel'): Record<string, s
   return context.flavour === 'mutant' ? { 'assembly/gen/mutants.ts': mutantsFile(context.mutants, use) } : {};
 }
 
+/** A replaced text is part of the key instead. */
+function withoutReplaced(read: AscResult['read'], replace: Record<string, string>): AscResult['read'] {
+  return Object.fromEntries(Object.entries(read).filter(([path]) => replace[path] === undefined));
+}
+
 interface WasmStep {
   name: string;
   key: string;
@@ -99,7 +106,7 @@ async function buildWasm(context: Context, module: Module): Promise<Omit<ModuleF
   mkdirSync(dirname(step.wasmPath), { recursive: true });
   writeFileSync(step.wasmPath, wasm);
   const facts = { mask: mask.toString(), tableEntries };
-  const inputs = read.filter((path) => replace[path] === undefined);
+  const inputs = withoutReplaced(read, replace);
   saveRecord(context.root, step.name, context.files, { key: step.key, inputs, outputs: [rel(context, step.wasmPath)], facts });
   context.log(`asc ${module.name}.wasm ${wasm.length} bytes, ${seconds(start)}`);
   return facts;
@@ -135,9 +142,9 @@ export async function buildModule(context: Context, module: Module): Promise<Mod
   const known = loadRecord<{ instanceBytes: number }>(context.root, name);
   if (known !== null && isFresh(known, key, context.files)) return { ...facts, ...known.facts };
   const start = performance.now();
+  const inputs = context.files.all(guestInputs(context, [rel(context, join(folder, `${module.name}.wasm`))]));
   const instanceBytes = await buildServiceElf({ root: context.root, folder, name: module.name, textBase: base, gen: ['build/gen'] });
   const elf = join(folder, `${module.name}.elf`);
-  const inputs = guestInputs(context, [rel(context, join(folder, `${module.name}.wasm`))]);
   saveRecord(context.root, name, context.files, { key, inputs, outputs: [rel(context, elf)], facts: { instanceBytes } });
   context.log(`gcc ${module.name}.elf ${readFileSync(elf).length} bytes, ${seconds(start)}`);
   return { ...facts, instanceBytes };
@@ -167,14 +174,24 @@ export async function buildKernel(context: Context): Promise<void> {
     const start = performance.now();
     const job = { root: context.root, source: KERNEL_SOURCE, flags, replace };
     const { wasm, read } = await context.compilers.compile(job);
+    checkKernelImports(wasm);
     mkdirSync(folder, { recursive: true });
     writeFileSync(wasmPath, wasm);
-    const inputs = read.filter((path) => replace[path] === undefined);
+    const inputs = withoutReplaced(read, replace);
     const outputs = [rel(context, wasmPath)];
     saveRecord(context.root, wasmName, context.files, { key: wasmKey, inputs, outputs, facts: {} });
     context.log(`asc kernel.wasm ${wasm.length} bytes, ${seconds(start)}`);
   }
   await buildKernelImage(context, wasmPath);
+}
+
+/** The kernel's only doors are the intrinsics of runtime/guest/kernel.c and abort. */
+function checkKernelImports(wasm: Uint8Array): void {
+  for (const { module, name } of readWasm(wasm, KERNEL_SOURCE).imports) {
+    if (module !== 'hw' && !(module === 'env' && name === 'abort')) {
+      wrong(`${KERNEL_SOURCE}: import ${module}.${name} is neither an intrinsic (hw) nor env.abort`);
+    }
+  }
 }
 
 async function buildKernelImage(context: Context, wasmPath: string): Promise<void> {
@@ -184,9 +201,8 @@ async function buildKernelImage(context: Context, wasmPath: string): Promise<voi
   const name = `${context.flavour}/kernel.elf`;
   if (isFresh(loadRecord(context.root, name), key, context.files)) return;
   const start = performance.now();
+  const inputs = context.files.all(guestInputs(context, [rel(context, wasmPath), `${gen[0]}/syscall_table.inc`]));
   await buildKernelElf(context.root, context.paths.kernel, gen, target);
-  const table = `${gen[0]}/syscall_table.inc`;
-  const inputs = guestInputs(context, [rel(context, wasmPath), table]);
   saveRecord(context.root, name, context.files, { key, inputs, outputs: [rel(context, target)], facts: {} });
   context.log(`gcc kernel.elf ${readFileSync(target).length} bytes, ${seconds(start)}`);
 }

@@ -50,7 +50,8 @@ import { M_${upper}_READY, mark } from "../../gen/markers";
 import { MUT_${upper}_READY_EVIDENCE_BROKEN, mutant } from "../../gen/mutants";
 import { Request, serve, serverRoute } from "../../lib/nexus-ipc/index";
 import {
-  ${upper}, ${upper}_ECHO_BYTES_MAX, ${upper}_MALFORMED, ${upper}_OK, ${upper}_OP_ECHO, ${upper}_OVER_LIMIT, ${upper}_UNSUPPORTED,
+  ${upper}, ${upper}_ECHO_BYTES_MAX, ${upper}_MALFORMED, ${upper}_OK, ${upper}_OP_ECHO, ${upper}_OVER_LIMIT,
+  ${upper}_UNSUPPORTED,
 } from "../../lib/wire/${name}";
 
 export const vigil_abi: i32 = 1;

@@ -25,7 +25,7 @@ const UNITS: Readonly<Record<string, { suffix: string; text: (value: bigint) => 
 };
 
 /** The labels that tell one device from another; the first that a series carries names its row. */
-const DEVICE_LABELS = ['gpu', 'hw.name', 'hw.id'];
+const DEVICE_LABELS = ['hw.gpu.index', 'hw.id'];
 
 function deviceOf(labels: Readonly<Record<string, string>>): string | null {
   for (const label of DEVICE_LABELS) {

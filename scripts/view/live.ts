@@ -5,7 +5,7 @@
 //         ladder that came whole is called PROVED here and PASS only by `just test-os`.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { bootArgs, qemuArgv } from '../../boot/machines.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
 import { RunFolder } from '../gate/evidence.js';
@@ -60,7 +60,7 @@ export class Live {
         transport: 'modern', mode: 'view', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
         sockets: image.sockets, console: 'pty', devices: true,
       });
-      say({ kind: 'starting', ladder, label: 'modern', runDir: folder.path });
+      say({ kind: 'starting', ladder, label: 'modern', runDir: relative(process.cwd(), folder.path) });
       const live = new Live(image.sockets.control, new Matcher(ladder, nonce), folder, say);
       const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
       const machine = new Qemu(qemu.path, argv, folder.file('qemu.stderr.log'), (bytes) => live.data(bytes));

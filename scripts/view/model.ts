@@ -137,8 +137,10 @@ export function reduce(state: ViewState, event: ViewEvent): ViewState {
       return { ...state, seen: [...state.seen, event.seen], guestNs: event.seen.guestNs };
     case 'proved':
       return { ...state, phase: { kind: 'proved', wallMs: event.wallMs, guestNs: state.guestNs }, control: 'connecting' };
-    case 'red':
-      return { ...state, phase: { kind: 'red', failure: event.failure, title: event.title }, tab: 'proof', scroll: 0 };
+    case 'red': {
+      const phase = { kind: 'red', failure: event.failure, title: event.title } as const;
+      return { ...state, phase, tab: 'proof', scroll: 0, control: 'connecting' };
+    }
     case 'ended':
       return state.phase.kind === 'red' ? state : { ...state, phase: { kind: 'ended', how: event.how } };
     case 'console': {

@@ -57,8 +57,10 @@ async function allSeries(client: ControlClient, nameOf: (id: bigint) => string):
 
 /** Polls until `signal` aborts; reconnects when the port closes. Never throws: trouble is an event. */
 export async function pollControl(socketPath: string, say: (event: ViewEvent) => void, signal: AbortSignal): Promise<void> {
-  const services = loadServices().filter(({ exec }) => !exec).map(({ name }) => name);
-  const nameOf = senderNames(services);
+  const all = loadServices();
+  const nameOf = senderNames(all.map(({ name }) => name));
+  // init-lite is who registers the others; what execd starts comes and goes.
+  const services = all.filter(({ exec, index }) => !exec && index > 0).map(({ name }) => name);
   let after = 0n;
   while (!signal.aborted) {
     let client: ControlClient | null = null;

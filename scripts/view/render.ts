@@ -6,7 +6,7 @@ import { guestTime } from '../gate/line-splitter.js';
 import { lastOfPhase } from '../gate/ladder.js';
 import { gpuTable } from './gpu-table.js';
 import { awaited, TABS, type Tab, type ViewState } from './model.js';
-import { columns as table, ends, fit, page, painter, safe, tail, type Paint } from './text.js';
+import { columns as table, ends, fit, page, painter, safe, tail, wrap, type Paint } from './text.js';
 
 export const COLUMNS_MIN = 40;
 export const ROWS_MIN = 8;
@@ -61,21 +61,21 @@ function phaseList(state: ViewState, paint: Paint): string[] {
 }
 
 /** The markers, newest last, then what is awaited or what went wrong. */
-function markerList(state: ViewState, height: number, paint: Paint): string[] {
+function markerList(state: ViewState, width: number, height: number, paint: Paint): string[] {
   const next = awaited(state);
   const footer: string[] = [];
   if (state.phase.kind === 'red') {
-    footer.push(paint.bad(safe(state.phase.title)), paint.dim(`evidence: ${state.runDir}`));
-  } else if (state.phase.kind === 'ended') footer.push(paint.bad(safe(state.phase.how)));
+    footer.push(...wrap(safe(state.phase.title), width).map(paint.bad), paint.dim(`evidence: ${state.runDir}`));
+  } else if (state.phase.kind === 'ended') footer.push(...wrap(safe(state.phase.how), width).map(paint.bad));
   else if (next !== null) footer.push(paint.wait(`… awaiting ${next.text}`));
   else footer.push(paint.good('every marker came, once and in order'));
   const rows = state.seen.map(({ marker, guestNs }) => `${paint.dim(guestTime(guestNs))} ${marker.text}`);
-  return [...tail(rows, height - footer.length, state.scroll), ...footer];
+  return [...tail(rows, Math.max(0, height - footer.length), state.scroll), ...footer];
 }
 
 function proofTab(state: ViewState, size: Size, height: number, paint: Paint): string[] {
   const phases = phaseList(state, paint);
-  const markers = markerList(state, height, paint);
+  const markers = markerList(state, size.columns - PHASES_WIDTH, height, paint);
   return Array.from({ length: height }, (_, row) => fit(phases[row] ?? '', PHASES_WIDTH) + (markers[row] ?? ''));
 }
 
@@ -119,8 +119,8 @@ function systemTab(state: ViewState, height: number, paint: Paint): string[] {
   const lost = state.consoleDropped > 0 ? ` (${state.consoleDropped} older ones left this view)` : '';
   const console = state.console.map(safe);
   const room = Math.max(0, height - facts.length - 2);
-  const tailRows = room > 0 && console.length > 0 ? ['', paint.head(`console since the proof${lost}`), ...tail(console, room, state.scroll)] : [];
-  return [...facts, ...tailRows];
+  if (room === 0 || console.length === 0) return facts;
+  return [...facts, '', paint.head(`console since the proof${lost}`), ...tail(console, room, state.scroll)];
 }
 
 function body(state: ViewState, size: Size, height: number, paint: Paint): string[] {

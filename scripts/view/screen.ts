@@ -4,12 +4,16 @@
 // Limits: FRAME_MS between two paintings; paints nothing after close().
 import { emitKeypressEvents, type Key } from 'node:readline';
 import type { ReadStream, WriteStream } from 'node:tty';
-import { createLogUpdate } from 'log-update';
 import type { Size } from './render.js';
 
 const FRAME_MS = 50;
 const ENTER = '\u001b[?1049h\u001b[H';
 const LEAVE = '\u001b[?1049l\u001b[?25h';
+const HIDE_CURSOR = '\u001b[?25l';
+/** A terminal that knows mode 2026 shows a frame at once; others ignore it. */
+const FRAME_BEGIN = '\u001b[?2026h\u001b[H';
+const FRAME_END = '\u001b[J\u001b[?2026l';
+const CLEAR_REST_OF_LINE = '\u001b[K';
 
 /** Colour unless NO_COLOR is set to anything (https://no-color.org) or the terminal cannot. */
 export function wantsColour(env: NodeJS.ProcessEnv): boolean {
@@ -17,7 +21,6 @@ export function wantsColour(env: NodeJS.ProcessEnv): boolean {
 }
 
 export class Screen {
-  private readonly log;
   private timer: NodeJS.Timeout | null = null;
   private open = true;
   private readonly restore = (): void => this.close();
@@ -30,9 +33,8 @@ export class Screen {
     private readonly draw: (size: Size) => string[],
     onKey: (key: Key) => void,
   ) {
-    this.log = createLogUpdate(output);
     this.onKey = (_text, key) => onKey(key);
-    output.write(ENTER);
+    output.write(ENTER + HIDE_CURSOR);
     emitKeypressEvents(input);
     input.setRawMode(true);
     input.on('keypress', this.onKey);
@@ -42,10 +44,8 @@ export class Screen {
   }
 
   private readonly resized = (): void => {
-    if (!this.open) return;
-    // What is on the screen was wrapped for another size: begin anew.
-    this.log.clear();
-    this.output.write('\u001b[2J\u001b[H');
+    // What is on the screen was laid out for another size: begin anew.
+    if (this.open) this.output.write('\u001b[2J');
     this.refresh();
   };
 
@@ -61,8 +61,9 @@ export class Screen {
   private paint(): void {
     if (!this.open) return;
     const { columns, rows } = this.output;
-    // The last row stays free: a line feed there would scroll the screen.
-    this.log(this.draw({ columns, rows: rows - 1, colour: wantsColour(process.env) }).join('\n'));
+    const lines = this.draw({ columns, rows, colour: wantsColour(process.env) });
+    // No line feed after the last line: it would scroll the screen.
+    this.output.write(FRAME_BEGIN + lines.join(`${CLEAR_REST_OF_LINE}\r\n`) + CLEAR_REST_OF_LINE + FRAME_END);
   }
 
   /** Gives the terminal back. Safe to call twice. */
@@ -75,7 +76,6 @@ export class Screen {
     this.input.off('keypress', this.onKey);
     this.input.setRawMode(false);
     this.input.pause();
-    this.log.done();
     this.output.write(LEAVE);
   }
 }

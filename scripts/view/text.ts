@@ -27,6 +27,25 @@ export function painter(colour: boolean): Paint {
   };
 }
 
+/** Text as lines of at most `width` columns, broken at blanks where there are any. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    const longer = line === '' ? word : `${line} ${word}`;
+    if (stringWidth(longer) <= width) {
+      line = longer;
+      continue;
+    }
+    if (line !== '') lines.push(line);
+    line = word;
+    // One column less than there is: a wide character may straddle the cut.
+    const part = Math.max(1, width - 1);
+    for (; stringWidth(line) > width; line = sliceAnsi(line, part)) lines.push(sliceAnsi(line, 0, part));
+  }
+  return [...lines, line];
+}
+
 /** Text from the guest, safe to show. */
 export const safe = (text: string): string => printable(text, 1000);
 

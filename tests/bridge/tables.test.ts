@@ -55,7 +55,7 @@ test('dcgmd knows the fields of the table, in order', () => {
 test('selftest expects the fixture\'s temperatures and entities', () => {
   const capture = loadCapture(defaultFixture);
   const source = read('assembly/services/selftest/gpu.ts');
-  const found = [...source.matchAll(/^ {2}gpu\((\d+), "([^"]+)", (-?\d+)\);$/gm)].map(([, id, uuid, celsius]) => ({ id: Number(id), uuid, celsius }));
+  const found = [...source.matchAll(/^ {2}gpu\((\d+), "([^"]+)", (-?\d+)\);$/gm)].map(([, id, uuid, celsius]) => ({ id: Number(id), uuid, celsius: Number(celsius) }));
   const wanted = capture.entities.map(({ id, uuid }) => ({
     id, uuid, celsius: Number(capture.samples.find((sample) => sample.entityId === id && sample.fieldId === 150)!.value),
   }));

@@ -75,3 +75,25 @@ test('the steps of npm test name each gate of the project once', () => {
     'lint', 'types', 'build', 'build-mutant', 'host', 'os-modern', 'os-invalid', 'os-legacy', 'canary', 'determinism', 'bench',
   ]);
 });
+
+test('the sizes in docs/architecture.md are within a tenth of the truth', () => {
+  const countLines = (folder: string, ending: RegExp): number[] =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => ending.test(name))
+      .map((name) => read(join(ROOT, folder, name)).split('\n').length - 1);
+  const sum = (counts: number[]): number => counts.reduce((total, count) => total + count, 0);
+  const kernel = countLines('assembly/kernel', /\.ts$/);
+  const truth = [sum(kernel), Math.max(...kernel), sum(countLines('runtime/guest', /\.[chS]$/))];
+  const table = read(join(ROOT, 'docs/architecture.md')).split('## Size')[1] ?? '';
+  const said = [...table.matchAll(/^\| .* \| ([\d,]+)/gm)].map(([, figure]) => Number(figure?.replaceAll(',', '')));
+  assert.equal(said.length, truth.length);
+  truth.forEach((figure, at) => assert.ok(Math.abs(said[at]! - figure) <= figure / 10, `says ${said[at]}, is ${figure}`));
+});
+
+test('the index of decisions lists each once', () => {
+  const folder = join(ROOT, 'docs/adr');
+  const index = read(join(folder, 'README.md'));
+  for (const name of readdirSync(folder).filter((file) => /^\d/.test(file))) {
+    assert.equal(index.split(`](${name})`).length - 1, 1, name);
+  }
+});

@@ -62,7 +62,7 @@ export function checkout(context: TestContext, options: { image?: boolean } = {}
     bin,
     run: (script, args, env = {}, onStart = () => undefined) =>
       new Promise((resolve) => {
-        const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'scripts', `${script}.ts`), ...args], {
+        const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'scripts', `${script}.ts`), ...args, ...(script === 'bisect' ? [] : ['--no-build'])], {
           cwd: root,
           env: { PATH: `${bin}:${process.env.PATH}`, HOME: process.env.HOME, ...env },
           timeout: SCRIPT_TIMEOUT_MS,

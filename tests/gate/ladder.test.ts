@@ -2,7 +2,7 @@
 // The files of markers/: the lines that issue 2 names are there word for word, the order is total, every line has a canary, and the
 // reader refuses what the invariant forbids.
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -56,6 +56,16 @@ test('the ladder and the canary list hold together: every line of every ladder h
   for (const { canary } of canaryCases()) assert.ok(mutants.has(canary.mutant), canary.mutant);
 });
 
+test('every mutant is a broken contract somewhere in the guest: no canary is a name alone', () => {
+  const sources = readdirSync(join(ROOT, 'assembly'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.startsWith('gen/'))
+    .map((name) => readFileSync(join(ROOT, 'assembly', name), 'utf8'))
+    .join('\n');
+  const used = new Set(sources.match(/\bMUT_[A-Z0-9_]+\b/g));
+  const unused = [...loadMarkers().mutants.keys()].filter((name) => !used.has(`MUT_${name.toUpperCase()}`));
+  assert.deepEqual(unused, []);
+});
+
 test('no metrics success line is in the invalid-only ladder', () => {
   assert.ok(profileNames().includes('invalid-only'));
   const invalid = readLadder('invalid-only', 'modern').markers.map((marker) => marker.text);
@@ -99,6 +109,7 @@ const line = (text: string, rest = ''): string => `[[marker]]\ntext = "${text}"\
 test('files that break the invariant are refused with file and line', (context) => {
   const cases: [Record<string, string>, RegExp][] = [
     [{ '10-a': `phase = "ipc"\n${line('SELFTEST: a')}${line('SELFTEST: a')}` }, /"SELFTEST: a" appears twice/],
+    [{ '10-a': `phase = "ipc"\n${line('SELFTEST: a', 'again = true')}` }, /"again" but is the first/],
     [
       { '10-a': `phase = "ipc"\n${line('SELFTEST: a')}`, '20-b': `phase = "mmio"\n${line('SELFTEST: b')}` },
       /phase mmio comes after phase ipc/,
@@ -116,6 +127,19 @@ test('files that break the invariant are refused with file and line', (context) 
   for (const [files, message] of cases) {
     assert.throws(() => readLadder('proof', 'modern', rootOf(context, files)), { exitCode: 1, message });
   }
+});
+
+test('a line that comes again is matched at each of its places, and not once more', (context) => {
+  const again = line('kernel: trap x abort', 'again = true');
+  const files = { '10-a': `phase = "traps"\n${line('kernel: trap x abort')}${line('SELFTEST: a')}${again}${line('SELFTEST: b')}` };
+  const ladder = readLadder('proof', 'modern', rootOf(context, files));
+  const lines = ladder.markers.map((marker) => marker.text);
+  assert.equal(judge(ladder, consoleOf(lines)).matcher.failure, null);
+  const kind = (edited: string[]): string | undefined => judge(ladder, consoleOf(edited)).matcher.failure?.kind;
+  assert.equal(kind([...lines, lines[0]!]), 'duplicate');
+  assert.equal(kind([lines[0]!, ...lines]), 'out_of_order');
+  assert.equal(kind(lines.toSpliced(2, 1)), 'missing');
+  assert.equal(kind(lines.toSpliced(1, 1)), 'missing');
 });
 
 test('two lines may not share a mutant, and a profile may include whole phase files only once deep', (context) => {

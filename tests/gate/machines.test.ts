@@ -34,6 +34,10 @@ test('the argv of each machine is exactly this', () => {
   assert.equal(line({ transport: 'legacy' }), `${HEAD} -global virtio-mmio.force-legacy=true ${ICOUNT} ${PTY} ${DEVICES} ${TAIL}`);
   assert.equal(line({ mode: 'run', console: 'monitor' }), `${HEAD} -global virtio-mmio.force-legacy=false ${MONITOR} ${DEVICES} ${TAIL}`);
   assert.equal(line({ mode: 'gdb' }), `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${DEVICES} ${GDB} ${TAIL}`);
+  assert.equal(
+    line({ consoleLog: '/l,og' }),
+    `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY.replace('signal=off', 'signal=off,logfile=/l,,og')} ${DEVICES} ${TAIL}`,
+  );
   assert.equal(line({ devices: false }), `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${TAIL}`);
 });
 

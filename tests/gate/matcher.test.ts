@@ -50,12 +50,18 @@ test('two neighbours swapped are out of order, at each place', () => {
   for (let index = 0; index + 1 < good.length; index++) {
     const swapped = good.with(index, good[index + 1]!).with(index + 1, good[index]!);
     const failure = fails(swapped);
-    assert.deepEqual([failure.kind, failure.expected!.index], ['out_of_order', index]);
+    const once = good.indexOf(good[index]!) === good.lastIndexOf(good[index]!);
+    assert.deepEqual([failure.kind, failure.expected!.index], [once ? 'out_of_order' : 'missing', index]);
   }
 });
 
 test('each marker printed twice is a duplicate', () => {
-  for (let index = 0; index < good.length; index++) assert.equal(fails(insert(index + 1, good[index]!)).kind, 'duplicate');
+  for (let index = 0; index < good.length; index++) {
+    const later = good.includes(good[index]!, index + 1);
+    const failure = fails(insert(index + 1, good[index]!));
+    if (later) assert.equal(redClass(failure), 'missing');
+    else assert.equal(failure.kind, 'duplicate');
+  }
 });
 
 test('an unlisted line is unexpected at every place, also one that only resembles a marker', () => {
@@ -142,6 +148,7 @@ test('property: one random edit anywhere is never green, however the stream is c
       (): string[] => insert(index, `kernel: trap ${text}`),
     ];
     const edited = random.pick(edits)();
+    if (edited.join() === good.join()) return; // two lines of the same text changed places
     const { matcher } = judge(ladder, consoleOf(edited), 0, [1 + random.below(7), 1 + random.below(900)]);
     assert.notEqual(matcher.failure, null, edited.join('\n'));
   });

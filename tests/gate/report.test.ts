@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people and CI read: the red report, annotations, the summary, junit.xml, stop conditions, transcripts, the bench table.
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from '../../scripts/gate/bench.js';
 import { stepCode } from '../../scripts/gate/bisect-step.js';
+import { pruneRuns } from '../../scripts/gate/evidence.js';
 import { junitXml } from '../../scripts/gate/junit.js';
 import { readLadder } from '../../scripts/gate/ladder.js';
 import { pool } from '../../scripts/gate/pool.js';
@@ -118,6 +122,15 @@ test('a step of bisect: good, bad, or not to be judged', () => {
   const codes = [0, 1, 2, 3, null].map((status) => stepCode(status, false));
   assert.deepEqual(codes, [0, 1, 125, 125, 125]);
   assert.equal(stepCode(3, true), 1);
+});
+
+test('only so many runs are kept, the newest, and nothing else is removed', (context) => {
+  const logs = mkdtempSync(join(tmpdir(), 'vg-'));
+  context.after(() => rmSync(logs, { recursive: true, force: true }));
+  const names = [1, 2, 3, 4].map((n) => `2026010${n}T000000000Z-modern-1`);
+  for (const name of [...names, 'other', 'canary.json']) mkdirSync(join(logs, name));
+  pruneRuns(logs, 2);
+  assert.deepEqual(readdirSync(logs).sort(), [...names.slice(2), 'canary.json', 'other']);
 });
 
 test('the pool keeps order and bound, and passes a failure on after the started tasks are done', async () => {

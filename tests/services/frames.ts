@@ -105,8 +105,8 @@ export const POLICYD_FAULTS: Record<string, Peer> = {
   full: () => ({ error: 'full' }),
 };
 
-/** metricsd that takes whatever comes and never answers: producers must not depend on it. */
-export const mute: Peer = () => null;
+/** A peer without a declared edge that takes whatever is sent and never answers: producers must not depend on it. */
+export const mute: Peer = (message) => (message.call ? { error: 'not_declared' } : null);
 
 export const id = fnv1a64;
 

@@ -13,6 +13,7 @@ import { buildModule, Host, type HostOptions, type Outcome, type PeerAnswer, typ
 import { frame, fuzzed, id, named, readPolicy, request, u64, u8, type Part } from './frames.js';
 
 const abi = loadAbi();
+const [CAPS, ROUTES, EXECS] = ['caps_max', 'routes_max', 'execs_max'].map((key) => limit(abi, 'policyd', key)) as [number, number, number];
 const PATH = 'recipes/policy/base.toml';
 const BASE = readFileSync(join(ROOT, 'image', PATH));
 const RECIPE = `version = 1
@@ -230,9 +231,9 @@ test('is ready with a good recipe alone, and says what is wrong with a bad one',
     ['line 4 bad_cap', `version = 1\n${subject(1)}caps = ["${'c'.repeat(49)}"]\n`],
     ['line 4 cap_twice', `version = 1\n${subject(1)}caps = ["a", "a"]\n`],
     ['line 4 name_twice', `version = 1\n${subject(1)}routes = ["a", "a"]\n`],
-    ['line 4 too_many_caps', `version = 1\n${subject(1)}caps = ${list(17, 'c')}\n`],
-    ['line 4 too_many_names', `version = 1\n${subject(1)}routes = ${list(33, 'r')}\n`],
-    ['line 4 too_many_names', `version = 1\n${subject(1)}execs = ${list(17, 'x')}\n`],
+    ['line 4 too_many_caps', `version = 1\n${subject(1)}caps = ${list(CAPS + 1, 'c')}\n`],
+    ['line 4 too_many_names', `version = 1\n${subject(1)}routes = ${list(ROUTES + 1, 'r')}\n`],
+    ['line 4 too_many_names', `version = 1\n${subject(1)}execs = ${list(EXECS + 1, 'x')}\n`],
     ['line 98 too_many_subjects', `version = 1\n${Array.from({ length: 49 }, (_, n) => subject(n)).join('')}`],
     ['line 4 duplicate_name', `version = 1\n${subject(1)}name = "b"\n`],
     ['line 0 file_too_long', `version = 1\n${'#'.repeat(limit(abi, 'policyd', 'recipe_bytes_max'))}`],
@@ -246,9 +247,9 @@ test('is ready with a good recipe alone, and says what is wrong with a bad one',
   }
   policyd(function* (io) {
     assert.deepEqual(io.console, [], 'each list at its limit');
-    assert.equal(yield* cap(io, 's47', 's47', 'c15'), ALLOW);
-    assert.equal(yield* route(io, 's47', 's47', 'r31'), ALLOW);
-  }, {}, `version = 1\n${Array.from({ length: 48 }, (_, n) => subject(n)).join('')}caps = ${list(16, 'c')}\nroutes = ${list(32, 'r')}\nexecs = ${list(16, 'x')}\n`);
+    assert.equal(yield* cap(io, 's47', 's47', `c${CAPS - 1}`), ALLOW);
+    assert.equal(yield* route(io, 's47', 's47', `r${ROUTES - 1}`), ALLOW);
+  }, {}, `version = 1\n${Array.from({ length: 48 }, (_, n) => subject(n)).join('')}caps = ${list(CAPS, 'c')}\nroutes = ${list(ROUTES, 'r')}\nexecs = ${list(EXECS, 'x')}\n`);
 });
 
 test('the shipped recipe loads, names only what is in the image, and every grant in it holds', () => {

@@ -27,7 +27,7 @@ function log(id: number, message = `message ${id}`): LogRow {
 }
 
 function gauge(gpu: number, value: bigint, source: string | null): SeriesRow {
-  const labels = { gpu: String(gpu), 'hw.sensor_location': 'gpu', ...(source === null ? {} : { source }) };
+  const labels = { 'hw.gpu.index': String(gpu), 'hw.sensor_location': 'gpu', ...(source === null ? {} : { source }) };
   return { name: 'hw.temperature', kind: 'gauge', producer: 'dcgmd', labels, value, count: 1n };
 }
 
@@ -127,7 +127,8 @@ test('control characters from the guest never reach the terminal', () => {
 });
 
 test('every tab fits every terminal exactly', () => {
-  const failure = { kind: 'missing', expected: ladder.markers[2] ?? null, line: 'y'.repeat(500), uartLine: 2, cameInstead: ladder.markers[3]! } as const;
+  const [expected, cameInstead] = [ladder.markers[2]!, ladder.markers[3]!];
+  const failure = { kind: 'missing', expected, line: 'y'.repeat(500), uartLine: 2, cameInstead } as const;
   const states = [
     initialState(), after(starting, ...seen(7)), after(starting, ...seen(2), { kind: 'red', failure, title: 'z'.repeat(400) }),
     running(

@@ -4,6 +4,7 @@
 // protocol published: status first (LO, MT, TM, RG, SM, EX, BN) or nonce first (PO, IN).
 // Limit: a frame is at most limits.kernel message_bytes_max bytes.
 import { KERNEL_MESSAGE_BYTES_MAX } from "../../gen/limits";
+import { MUT_DECODER_IGNORES_NONCE, mutant } from "../../gen/mutants";
 import { Reader, Writer } from "../bounded/writer";
 export { Reader, Writer } from "../bounded/writer";
 
@@ -162,7 +163,9 @@ export function decodeReply(
   if (load<u8>(frame + 2) != protocol.version) return REPLY_VERSION;
   if (load<u8>(frame + 3) != (op | REPLY_BIT)) return REPLY_OP;
   const wanted = protocol.nonceBytes == 8 ? nonce : nonce & 0xffffffff;
-  if (loadNonce(frame + protocol.replyNonceOffset, protocol.nonceBytes) != wanted) return REPLY_NONCE;
+  if (!mutant(MUT_DECODER_IGNORES_NONCE)) {
+    if (loadNonce(frame + protocol.replyNonceOffset, protocol.nonceBytes) != wanted) return REPLY_NONCE;
+  }
   body.reset(frame + protocol.replyHeadBytes, length - protocol.replyHeadBytes);
   return REPLY_OK;
 }

@@ -25,6 +25,8 @@ export class LogCursor {
   missed: u64;
   /** records of the page not yet taken */
   left: u32;
+  /** pages fetched */
+  pages: u32;
 
   static readonly BYTES: u32 = 40;
 
@@ -35,6 +37,7 @@ export class LogCursor {
     this.dropped = 0;
     this.missed = 0;
     this.left = 0;
+    this.pages = 0;
     return this;
   }
 }
@@ -81,6 +84,7 @@ function fetchPage(handle: u32, cursor: LogCursor): i32 {
   pageReader.reset(page, bytes);
   pageOwner = changetype<usize>(cursor);
   cursor.left = count;
+  cursor.pages++;
   return 0;
 }
 

@@ -107,11 +107,16 @@ function configureReply(reply_send: u32, reply_recv: u32): bool {
   const nonce = nonceNext++;
   store<u64>(probeWord, nonce);
   if (sys_send(reply_send, <u32>probeWord, 8, 0) < 0) return false;
-  const got = sys_recv(reply_recv, <u64>replyFrame | (<u64>256 << 32), <u32>meta, 0, 0);
-  if (got != 8 || load<u64>(replyFrame) != nonce) return false;
-  replySend = reply_send;
-  replyRecv = reply_recv;
-  return true;
+  // An earlier probe may still lie there: look past it, bounded.
+  for (let i: u32 = 0; i < NEXUS_LOG_DRAIN_MAX; i++) {
+    const got = sys_recv(reply_recv, <u64>replyFrame | (<u64>256 << 32), <u32>meta, 0, 0);
+    if (got < 0) return false;
+    if (got != 8 || load<u64>(replyFrame) != nonce) continue;
+    replySend = reply_send;
+    replyRecv = reply_recv;
+    return true;
+  }
+  return false;
 }
 
 /** The usual start: a reply endpoint of its own and SLOT_LOGD where the manifest grants it; the routed path otherwise. Call it
@@ -195,7 +200,7 @@ function sendOldest(to: u32): bool {
     else route.drop();
     // The next destination resolves again; try once now, so that a restart costs no record's delay.
     const next = destination();
-    return next != 0 && next != to && retryOldest(next);
+    return next != 0 && retryOldest(next);
   }
   return false;
 }

@@ -44,9 +44,9 @@ export function metricsWaiting(): bool {
 /** Sends what waits, within flush_frames_max frames. Never waits longer than one call a frame; without an edge, not at all. */
 export function metricsFlush(): void {
   if (!transportReady()) return;
-  drain(onAnswer);
   framesLeft = METRICS_CLIENT_FLUSH_FRAMES_MAX;
   stopped = false;
+  drain(onAnswer);
   if (registerPass()) batchPass();
   spanPass();
 }

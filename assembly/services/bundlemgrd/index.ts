@@ -19,6 +19,7 @@ import {
 } from "../../lib/wire/bundlemgrd";
 import { PO_ALLOW, PO_DENY } from "../../lib/wire/policyd";
 import { catalogueAt, catalogueById, catalogueCount, catalogueLoad } from "./catalogue";
+import { logInfo, sinkStart } from "../../lib/nexus-log/index";
 
 export const vigil_abi: i32 = 1;
 
@@ -139,9 +140,11 @@ function onPing(): bool {
 
 function onReady(): void {
   mark(M_BUNDLEMGRD_READY);
+  logInfo("bundlemgrd").text("ready").end();
 }
 
 export function main(): void {
+  sinkStart();
   assert(CHUNK_BYTES_MAX == 8000);
   loaded = catalogueLoad();
   metricsInit(SVC_BUNDLEMGRD_ID);

@@ -2,7 +2,8 @@
 // dcgmd: the GPU receiver. It reads raw samples from the host's bridge through portd and keeps one gauge for each entity and
 // field in metricsd, labelled by its source.
 // Invariant: it is up without a host (degraded, counted), and never holds anything up: profile=proof scrapes when asked (so that
-// nothing races), profile=run once a second, other profiles never. Limits: limits.dcgmd.
+// nothing races), profile=run once a second, other profiles never; stay=1 goes on once a second after the proof's scrape.
+// Limits: limits.dcgmd.
 import { DCGMD_BACKOFF_MAX_NS, DCGMD_SCRAPE_PERIOD_NS } from "../../gen/limits";
 import { M_DCGMD_READY, M_DCGMD_SOURCE_REPLAY, mark } from "../../gen/markers";
 import { MUT_DCGMD_HIDES_SOURCE, MUT_DCGMD_READY_EVIDENCE_BROKEN, mutant } from "../../gen/mutants";
@@ -18,16 +19,19 @@ import { PD_NOT_FOUND, PD_UNAVAILABLE } from "../../lib/wire/portd";
 import { entitiesPresent } from "./entities";
 import { fillFields } from "./fields";
 import { openPort, portStatus } from "./link";
+import { logStart } from "./records";
 import { failureCount, lostCount, scrape, scrapeCount, tally } from "./scrape";
 import { seriesMade } from "./series";
 import { sessionCount, sessionState, sourceNow } from "./session";
 
 export const vigil_abi: i32 = 1;
 
-const PROFILE_BYTES: u32 = 16;
+const VALUE_BYTES: u32 = 16;
 const key: usize = memory.data(8);
-const profile: usize = memory.data(16);
-let profileBytes: u32 = 0;
+const value: usize = memory.data(16);
+let proving: bool = false;
+/** Boot argument stay=1: the image goes on after its proof, for a person who watches. */
+let stays: bool = false;
 let failuresInRow: u32 = 0;
 let samplesTotal: u64 = 0;
 let blanksTotal: u64 = 0;
@@ -35,19 +39,25 @@ let blanksTotal: u64 = 0;
 export function main(): void {
   fillFields();
   metricsInit(SVC_DCGMD_ID, SLOT_METRICSD, true);
-  const keyBytes = copyLiteral(key, "profile");
-  const got = sys_boot_arg(<u32>key, keyBytes, <u32>profile, PROFILE_BYTES);
-  profileBytes = got < 0 ? 0 : <u32>got;
+  proving = bootArgIs("profile", "proof");
+  stays = bootArgIs("stay", "1");
   serverRoute(DG_OP_SCRAPE, onScrape);
   serverRoute(DG_OP_STATS, onStats);
-  serverOnTick(onTick, equalsLiteral(profile, profileBytes, "run") ? DCGMD_SCRAPE_PERIOD_NS : 0);
+  serverOnTick(onTick, bootArgIs("profile", "run") ? DCGMD_SCRAPE_PERIOD_NS : 0);
   serve(DG, DG_MALFORMED, DG_UNSUPPORTED, onPing, onReady);
+}
+
+function bootArgIs(name: string, wanted: string): bool {
+  const bytes = sys_boot_arg(<u32>key, copyLiteral(key, name), <u32>value, VALUE_BYTES);
+  return bytes >= 0 && equalsLiteral(value, <u32>bytes, wanted);
 }
 
 /** Evidence: policyd and portd gave us the port, or there is no such device in this machine. */
 function onPing(): bool {
   if (mutant(MUT_DCGMD_READY_EVIDENCE_BROKEN)) return false;
-  return openPort() || portStatus == PD_UNAVAILABLE || portStatus == PD_NOT_FOUND;
+  const held = openPort() || portStatus == PD_UNAVAILABLE || portStatus == PD_NOT_FOUND;
+  if (held) logStart(portStatus);
+  return held;
 }
 
 function onReady(): void {
@@ -60,12 +70,13 @@ function onScrape(request: Request): void {
     request.answer(DG_MALFORMED);
     return;
   }
-  if (!equalsLiteral(profile, profileBytes, "proof")) {
+  if (!proving) {
     request.answer(DG_DENIED);
     return;
   }
   const ok = runScrape(true);
   if (ok && sourceNow() == BRIDGE_SOURCE_REPLAY && !mutant(MUT_DCGMD_HIDES_SOURCE)) mark(M_DCGMD_SOURCE_REPLAY);
+  if (stays) serverOnTick(onTick, DCGMD_SCRAPE_PERIOD_NS);
   const writer = request.answer(ok ? DG_OK : DG_UNAVAILABLE);
   writer.putU32(entitiesPresent()).putU32(tally.samples).putU32(seriesMade()).putU32(tally.blanks);
   writer.putU32(<u32>min<u64>(lostCount() + tally.stale + tally.bad + tally.homeless, u32.MAX_VALUE)).putU8(sourceNow());

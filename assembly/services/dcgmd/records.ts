@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns: dcgmd's records in logd: one summary a scrape, and in profile=proof one for each temperature.
+// Owns: dcgmd's records in logd: one at start, one summary a scrape, and in profile=proof one for each temperature.
 // Invariant: each record names its source; a record that logd did not acknowledge as stored is counted lost.
-// Limits: limits.dcgmd log_wait_ns for each; fields of limits.logd fields_bytes_max.
-import { DCGMD_LOG_WAIT_NS } from "../../gen/limits";
+// Limits: each append waits nexus-log's QUERY_BUDGET_NS at most; fields of limits.logd fields_bytes_max.
 import { SLOT_LOGD } from "../../gen/slots";
-import { LO, REPLY_OK, Writer, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
+import { Writer } from "../../lib/nexus-ipc/index";
+import { LEVEL_INFO, callAppend } from "../../lib/nexus-log/index";
 import { copyLiteral } from "../../lib/bounded/text";
-import { LEVEL_INFO, LO_APPEND, LO_OK, writeAppend } from "../../lib/wire/logd";
+import { LO_OK } from "../../lib/wire/logd";
 import { Entity } from "./entities";
 
 const FIELDS_BYTES: u32 = 256;
@@ -44,12 +44,20 @@ export function logSummary(entities: u32, samples: u32, series: u32, blanks: u32
   append("gpu scrape");
 }
 
+/** `gpu receiver up`: the first record of every start. */
+export function logStart(portStatus: u32): void {
+  fields.reset(fieldsText, FIELDS_BYTES);
+  fields.fieldDecimal("port_status", portStatus);
+  append("gpu receiver up");
+}
+
 function append(text: string): void {
   const scopeBytes = copyLiteral(scope, "dcgmd");
   const messageBytes = copyLiteral(message, text);
-  writeAppend(
-    beginRequest(LO, LO_APPEND), LEVEL_INFO, scope, scopeBytes, message, messageBytes, fieldsText, fields.length,
-  );
-  const outcome = fields.ok ? callRequest(SLOT_LOGD, DCGMD_LOG_WAIT_NS) : -1;
-  if (outcome != REPLY_OK || reply.status != LO_OK) lost++;
+  if (!fields.ok) {
+    lost++;
+    return;
+  }
+  const outcome = callAppend(SLOT_LOGD, LEVEL_INFO, scope, scopeBytes, message, messageBytes, fieldsText, fields.length);
+  if (outcome != <i32>LO_OK) lost++;
 }

@@ -29,8 +29,7 @@ export class Child {
   waiter: u32;
   span: u32;
   nameLength: u32;
-  /** Non-zero while its crash record waits for room in logd's queue. */
-  unreported: u32;
+  spare: u32;
 
   get name(): usize {
     return changetype<usize>(this) + 80;
@@ -48,13 +47,6 @@ export function childAt(row: u32): Child {
   return changetype<Child>(rows + <usize>row * CHILD_BYTES);
 }
 
-let reportsLost: u64 = 0;
-
-/** Crash records that were given up because their row was needed. */
-export function crashReportsLost(): u64 {
-  return reportsLost;
-}
-
 /** A row for a new child of that name, or null when all are running or waited for. */
 export function childTake(name: usize, length: u32): Child {
   assert(EXECD_CHILDREN_MAX == 16 && offsetof<Child>() == 80 && length <= NAME_BYTES);
@@ -69,7 +61,6 @@ export function childTake(name: usize, length: u32): Child {
     if (changetype<usize>(found) == 0 || child.endOrder < found.endOrder) found = child;
   }
   if (changetype<usize>(found) == 0) return found;
-  if (found.unreported != 0) reportsLost++;
   memory.fill(changetype<usize>(found), 0, CHILD_BYTES);
   memory.copy(found.name, name, length);
   found.nameLength = length;

@@ -19,8 +19,9 @@ import {
   EX_BUSY, EX_DENIED, EX_MALFORMED, EX_NAME_BYTES_MAX, EX_NOT_FOUND, EX_OK, EX_OP_EXEC, EX_OP_REPORT_EXIT, EX_OP_WAIT,
   EX_OVER_LIMIT, EX_REFUSED, EX_TIMEOUT, EX_UNSUPPORTED,
 } from "../../lib/wire/execd";
+import { logInfo } from "../../lib/nexus-log/index";
 import { CHILD_FREE, CHILD_RUNNING, Child, childAt, childEnd, childFind, childNextTimeout_ns, childTake } from "./children";
-import { CRASH_RETRY_NS, crashReport, crashRetry } from "./crash";
+import { crashReport } from "./crash";
 import { spawnAllowed, spawnDetail, spawnEndpoint, spawnGeneration, spawnIndex, spawnRun } from "./spawn";
 import {
   countDeny, countFail, countOk, execSpanEnd, execSpanStart, telemetryDue_ns, telemetryStart, telemetryTick,
@@ -31,7 +32,6 @@ export const vigil_abi: i32 = 1;
 const NOTIFY_CHILD: u64 = 2;
 const meta: usize = memory.data(32, 8);
 const ownId: usize = memory.data(8, 8);
-let crashRetryAt_ns: u64 = 0;
 
 function onExec(request: Request): void {
   const length = <u32>request.body.takeU8();
@@ -146,25 +146,16 @@ function onTick(): void {
     const child = childAt(row);
     if (child.waiter != 0 && child.waitUntil_ns <= now_ns) answerWaiter(child, EX_TIMEOUT);
   }
-  if (crashRetryAt_ns != 0 && crashRetryAt_ns <= now_ns) crashRetryAt_ns = crashRetry() ? now_ns + CRASH_RETRY_NS : 0;
   telemetryTick(now_ns);
   arm();
 }
 
-// The next tick: a wait's end, a crash record's next try, or the flush of what was measured.
+// The next tick: the end of a wait, or the flush of what was measured and logged.
 function arm(): void {
-  if (crashRetryAt_ns == 0 && anyUnreported()) crashRetryAt_ns = <u64>sys_time_ns() + CRASH_RETRY_NS;
-  serverTickAt(earlier(childNextTimeout_ns(), earlier(crashRetryAt_ns, telemetryDue_ns())));
-}
-
-function anyUnreported(): bool {
-  for (let row: u32 = 0; row < EXECD_CHILDREN_MAX; row++) if (childAt(row).unreported != 0) return true;
-  return false;
-}
-
-function earlier(a: u64, b: u64): u64 {
-  if (a == 0) return b;
-  return b == 0 || a < b ? a : b;
+  const wait_ns = childNextTimeout_ns();
+  const flush_ns = telemetryDue_ns();
+  if (wait_ns == 0 || flush_ns == 0) serverTickAt(wait_ns | flush_ns);
+  else serverTickAt(min<u64>(wait_ns, flush_ns));
 }
 
 /** Ready means: policyd answers our EXEC question about an image that nobody may run, and answers no. */
@@ -176,6 +167,7 @@ function onPing(): bool {
 
 function onReady(): void {
   mark(M_EXECD_READY);
+  logInfo("execd").text("ready").end();
 }
 
 export function main(): void {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What execd measures of itself: spawn counters, and one span an exec that lives from the request to the child's end.
-// Invariant: the service has one tick, shared by pending waits and by the sending of what was measured; the earlier one sets it.
+// What execd measures and logs of itself: spawn counters, and one span an exec that lives from the request to the child's end.
+// Invariant: the service has one tick, shared by pending waits and by the sending of that; the earlier one sets it.
 import { SVC_EXECD_ID } from "../../gen/services";
 import { SLOT_METRICSD } from "../../gen/slots";
 import { sys_time_ns } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
+import { sinkFlush, sinkStart, sinkWaiting } from "../../lib/nexus-log/index";
 import {
   FLUSH_DELAY_NS, MT_SPAN_ERROR, MT_SPAN_OK, Span, counter, counterAdd, metricsFlush, metricsInit, metricsWaiting, rootSpan,
   spanEnd, spanStart,
@@ -18,6 +19,7 @@ const writer: Writer = changetype<Writer>(memory.data(16, 4));
 let flushAt_ns: u64 = 0;
 
 export function telemetryStart(): void {
+  sinkStart();
   metricsInit(SVC_EXECD_ID, SLOT_METRICSD, true);
 }
 
@@ -45,13 +47,18 @@ export function execSpanEnd(bits: u32, ok: bool, key: string, value: u64): void 
 
 /** When the next flush is due (guest ns), 0 for none. */
 export function telemetryDue_ns(): u64 {
-  if (flushAt_ns == 0 && metricsWaiting()) flushAt_ns = <u64>sys_time_ns() + FLUSH_DELAY_NS;
+  if (flushAt_ns == 0 && waiting()) flushAt_ns = <u64>sys_time_ns() + FLUSH_DELAY_NS;
   return flushAt_ns;
+}
+
+function waiting(): bool {
+  return metricsWaiting() || sinkWaiting() != 0;
 }
 
 /** Sends what waits, if it is time. */
 export function telemetryTick(now_ns: u64): void {
   if (flushAt_ns == 0 || now_ns < flushAt_ns) return;
   metricsFlush();
-  flushAt_ns = metricsWaiting() ? now_ns + FLUSH_DELAY_NS : 0;
+  sinkFlush();
+  flushAt_ns = waiting() ? now_ns + FLUSH_DELAY_NS : 0;
 }

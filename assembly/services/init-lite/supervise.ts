@@ -4,7 +4,7 @@
 // itself stays down.
 import { KERNEL_SERVICES_MAX } from "../../gen/limits";
 import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_SAMGRD_ID } from "../../gen/services";
-import { MUT_INIT_NEVER_RESTARTS, mutant } from "../../gen/mutants";
+import { MUT_INIT_RESTARTS_FOREVER, mutant } from "../../gen/mutants";
 import { sys_cap_clone, sys_cap_close, sys_process_create, sys_process_event, sys_process_start } from "../../gen/syscalls";
 import { beginRequest, callRequest, IN, IN_PING, reply, REPLY_OK, SM } from "../../lib/nexus-ipc/index";
 import { SM_OK, SM_OP_REGISTER } from "../../lib/wire/samgrd";
@@ -69,8 +69,7 @@ export function childrenEnded(last: u32): void {
 }
 
 function restart(index: u32, last: u32): bool {
-  if (mutant(MUT_INIT_NEVER_RESTARTS)) return false;
-  if (restarts[index] >= restartBudget(index)) return false;
+  if (restarts[index] >= restartBudget(index) && !mutant(MUT_INIT_RESTARTS_FOREVER)) return false;
   restarts[index]++;
   if (create(index) != 0 || !start(index)) return false;
   if (!ping(index)) return false;

@@ -7,7 +7,8 @@
 import { LOGD_JOURNAL_BYTES_MAX, LOGD_RECORDS_MAX } from "../../gen/limits";
 import { M_LOGD_READY, mark } from "../../gen/markers";
 import {
-  MUT_LOGD_BINDS_WRONG_SENDER, MUT_LOGD_HIDES_LOST_REPLIES, MUT_LOGD_QUERY_OPEN, MUT_LOGD_READY_EVIDENCE_BROKEN, mutant,
+  MUT_LOGD_BINDS_WRONG_SENDER, MUT_LOGD_HIDES_LOST_REPLIES, MUT_LOGD_QUERY_OPEN, MUT_LOGD_QUERY_REPEATS_PAGE,
+  MUT_LOGD_READY_EVIDENCE_BROKEN, mutant,
 } from "../../gen/mutants";
 import { SVC_LOGD_ID, SVC_TIMED_ID } from "../../gen/services";
 import { copyLiteral } from "../../lib/bounded/text";
@@ -52,6 +53,7 @@ function onQuery(request: Request): void {
     request.answer(LO_MALFORMED);
     return;
   }
+  if (mutant(MUT_LOGD_QUERY_REPEATS_PAGE) && rejectedRateLimited != 0 && query.afterRecordId != 0) query.afterRecordId--;
   journalQuery(query, request.answer(LO_OK));
 }
 

@@ -4,7 +4,6 @@
 // records are exactly the ids [oldest, next). An entry is stored in the form in which QUERY returns it, so nothing is rebuilt.
 // Limits: limits.logd records_max and journal_bytes_max, whichever is met first.
 import { LOGD_JOURNAL_BYTES_MAX, LOGD_QUERY_PAGE_BYTES_MAX, LOGD_RECORDS_MAX } from "../../gen/limits";
-import { MUT_LOGD_QUERY_REPEATS_PAGE, mutant } from "../../gen/mutants";
 import { sys_time_ns } from "../../gen/syscalls";
 import { ByteRing } from "../../lib/bounded/ring";
 import { Writer } from "../../lib/bounded/writer";
@@ -82,7 +81,6 @@ function firstSince(since_ns: u64): u64 {
  *  fit ends the page; it is never skipped, so the union of pages by cursor is the journal. */
 export function journalQuery(query: LogQuery, writer: Writer): void {
   let id = max<u64>(oldestId(), query.afterRecordId == u64.MAX_VALUE ? nextId : query.afterRecordId + 1);
-  if (mutant(MUT_LOGD_QUERY_REPEATS_PAGE) && ring.entries > 90 && id > oldestId()) id--;
   if (query.since_ns != 0) id = max<u64>(id, firstSince(query.since_ns));
   writer.putU64(nextId - 1).putU64(ring.dropped);
   const countAt = writer.reserve(2);

@@ -7,7 +7,7 @@
 // if the second is put off, both are sent again.
 // Limits: the recipe's export.max_records a tick; a call waits log_call_budget_ns.
 import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
-import { METRICSD_LOG_CALL_BUDGET_NS } from "../../gen/limits";
+import { METRICSD_EXPORT_BACKOFF_MAX, METRICSD_LOG_CALL_BUDGET_NS } from "../../gen/limits";
 import { SLOT_LOGD } from "../../gen/slots";
 import { copyLiteral } from "../../lib/bounded/text";
 import { beginRequest, callRequest, reply } from "../../lib/nexus-ipc/client";
@@ -35,6 +35,7 @@ let exported: u64 = 0;
 let failed: u64 = 0;
 let deferred: u64 = 0;
 let lastRecordId: u64 = 0;
+let unanswered: u64 = 1;
 
 /** Records that logd acknowledged. */
 export function recordsExported(): u64 {
@@ -47,6 +48,11 @@ export function recordsFailed(): u64 {
 /** Times that a record was put off. */
 export function recordsDeferred(): u64 {
   return deferred;
+}
+/** By how much the export interval is stretched: doubled by each call that logd left unanswered, so that a silent logd costs the
+ *  callers of metricsd little. */
+export function exportBackoff(): u64 {
+  return unanswered;
 }
 /** logd's id of the last acknowledged record. */
 export function lastExportedId(): u64 {
@@ -68,6 +74,7 @@ function appendText(text: usize, textLen: u32, fieldText: usize, fieldLen: u32):
   const outcome = callRequest(logd, METRICSD_LOG_CALL_BUDGET_NS);
   if (outcome != REPLY_OK) {
     deferred += 1;
+    if (unanswered < METRICSD_EXPORT_BACKOFF_MAX) unanswered <<= 1;
     if (outcome == <i32>E_DEAD || outcome == <i32>E_BAD_HANDLE) {
       // logd was restarted: its journal is new, what waits goes there.
       route.drop();
@@ -76,6 +83,7 @@ function appendText(text: usize, textLen: u32, fieldText: usize, fieldLen: u32):
     }
     return PUT_OFF;
   }
+  unanswered = 1;
   if (reply.status == LO_OK) {
     lastRecordId = reply.body.takeU64();
     exported += 1;

@@ -18,7 +18,7 @@ import {
   MT_OP_PING, MT_OP_REGISTER, MT_OP_SNAPSHOT, MT_OP_SPAN_END, MT_OP_SPAN_START, MT_OP_STATS, MT_OVER_LIMIT,
   MT_RATE_LIMITED, MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS,
 } from "../../lib/wire/metricsd";
-import { exportWaiting, exportsWaiting, recordsFailed } from "./export";
+import { exportBackoff, exportWaiting, exportsWaiting, recordsFailed } from "./export";
 import { applyBatch, badItem, seriesHandle } from "./handles";
 import { isName } from "./labels";
 import {
@@ -58,7 +58,7 @@ function finish(request: Request, status: u8): void {
 
 /** Sets the tick for what waits: the export interval from the first change on, or the next expiry of a span. */
 function arm(): void {
-  if (exportDue_ns == 0 && exportsWaiting() != 0) exportDue_ns = now_ns + limit(EXPORT_INTERVAL_NS);
+  if (exportDue_ns == 0 && exportsWaiting() != 0) exportDue_ns = now_ns + limit(EXPORT_INTERVAL_NS) * exportBackoff();
   const expiry_ns = nextExpiry_ns();
   let next_ns = exportDue_ns;
   if (expiry_ns != 0 && (next_ns == 0 || expiry_ns < next_ns)) next_ns = expiry_ns;

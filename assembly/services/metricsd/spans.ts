@@ -8,7 +8,7 @@
 import {
   METRICSD_ENDED_SPANS_MAX, METRICSD_LIVE_SPANS_MAX, METRICSD_SPAN_EXPORTS_MAX,
 } from "../../gen/limits";
-import { MUT_METRICSD_SPAN_LOSES_PARENT, mutant } from "../../gen/mutants";
+import { MUT_METRICSD_SPANS_NEVER_EXPIRE, MUT_METRICSD_SPAN_LOSES_PARENT, mutant } from "../../gen/mutants";
 import {
   MT_INVALID_ARGS, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_SPAN_ERROR, MT_SPAN_TIMEOUT, MT_TRACE_XOR,
 } from "../../lib/wire/metricsd";
@@ -184,7 +184,7 @@ function finish(s: SpanRecord, end_ns: u64, status: u8): void {
 
 /** Expires live spans whose time is over, as far as the export queue has room. */
 export function expireSpans(now_ns: u64): void {
-  if (liveCount == 0) return;
+  if (liveCount == 0 || mutant(MUT_METRICSD_SPANS_NEVER_EXPIRE)) return;
   for (let i: u32 = 0; i < limit32(LIVE_SPANS); i++) {
     const s = liveAt(i);
     if (!s.live || s.expires_ns > now_ns) continue;

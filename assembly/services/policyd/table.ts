@@ -29,10 +29,10 @@ const ROW_GIVEN: u32 = 20;
 const ROW_CAPS: u32 = 24;
 const ROW_ROUTES: u32 = 24 + 16 * 8;
 const ROW_EXECS: u32 = 24 + 16 * 8 + 32 * 8;
-const ROW_BYTES: u32 = 24 + 16 * 8 + 32 * 8 + 16 * 8;
+const ROW_BYTES: u32 = 24 + 16 * 8 + 32 * 8 + 32 * 8;
 const GIVEN_NAME: u32 = 1;
 
-const rows: usize = memory.data(48 * 536, 8);
+const rows: usize = memory.data(48 * 664, 8);
 const recipe: usize = memory.data(16384, 8);
 const pathBytes: usize = memory.data(64);
 let rowCount: u32 = 0;
@@ -55,8 +55,8 @@ export function tableRows(): u32 {
 
 /** Reads and validates the recipe. False: the table is empty, and tableFail* say why. */
 export function tableLoad(): bool {
-  assert(ROW_BYTES == 536 && POLICYD_SUBJECTS_MAX == 48 && POLICYD_CAPS_MAX == 16 && POLICYD_ROUTES_MAX == 32);
-  assert(POLICYD_EXECS_MAX == 16 && POLICYD_RECIPE_BYTES_MAX == 16384);
+  assert(ROW_BYTES == 664 && POLICYD_SUBJECTS_MAX == 48 && POLICYD_CAPS_MAX == 16 && POLICYD_ROUTES_MAX == 32);
+  assert(POLICYD_EXECS_MAX == 32 && POLICYD_RECIPE_BYTES_MAX == 16384);
   rowCount = 0;
   versionSeen = false;
   const length = readRecipe();

@@ -14,6 +14,7 @@ import {
   RG_UNSUPPORTED,
 } from "../../lib/wire/rngd";
 import { RNG_OK, RNG_UNHEALTHY, rngBytes, rngFill, rngForget } from "./device";
+import { logInfo, sinkStart } from "../../lib/nexus-log/index";
 
 export const vigil_abi: i32 = 1;
 
@@ -77,9 +78,11 @@ function onPing(): bool {
 
 function onReady(): void {
   mark(M_RNGD_READY);
+  logInfo("rngd").text("ready").end();
 }
 
 export function main(): void {
+  sinkStart();
   serverRoute(RG_OP_GET_ENTROPY, onGetEntropy);
   serverRoute(RG_OP_STATS, onStats);
   serverOnNotify(onNotify);

@@ -13,10 +13,12 @@ import {
 } from "../../lib/wire/samgrd";
 import { M_SAMGRD_READY, mark } from "../../gen/markers";
 import { MUT_SAMGRD_READY_EVIDENCE_BROKEN, MUT_SAMGRD_ROUTES_ALL, mutant } from "../../gen/mutants";
-import { SVC_INIT_LITE_ID, SVC_SAMGRD_ID } from "../../gen/services";
+import { SVC_INIT_LITE_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID } from "../../gen/services";
+import { SLOT_POLICYD } from "../../gen/slots";
 import { sys_cap_clone, sys_cap_query } from "../../gen/syscalls";
 import { SenderId } from "../../lib/nexus-ipc/types";
-import { registryFind, registryPut, rowHandle, rowId, rowIsDead, rowRegistrations } from "./registry";
+import { registryById, registryFind, registryPut, rowHandle, rowId, rowIsDead, rowRegistrations } from "./registry";
+import { logInfo, sinkStart } from "../../lib/nexus-log/index";
 
 export const vigil_abi: i32 = 1;
 
@@ -65,6 +67,12 @@ function isSendAndClone(handle: u32): bool {
   return load<u64>(meta) == KIND_ENDPOINT && (rights & (RIGHT_SEND | RIGHT_CLONE)) == (RIGHT_SEND | RIGHT_CLONE);
 }
 
+// The fixed slot names the policyd of the boot; after a restart init-lite registers the new one, which is then asked.
+function policydHandle(): u32 {
+  const row = registryById(SVC_POLICYD_ID);
+  return row == 0 ? SLOT_POLICYD : rowHandle(row);
+}
+
 // Existence is told only to who may route there: policyd is asked before the registry is looked at.
 function onLookup(request: Request): void {
   if (!takeName(request)) {
@@ -72,7 +80,7 @@ function onLookup(request: Request): void {
     return;
   }
   const target = fnv1a64(name, nameLength);
-  if (!mutant(MUT_SAMGRD_ROUTES_ALL) && !delegatePair(PO_ROUTE, request.sender, target)) {
+  if (!mutant(MUT_SAMGRD_ROUTES_ALL) && !delegatePair(PO_ROUTE, request.sender, target, policydHandle())) {
     request.answer(delegateReason() == DELEGATE_DENIED ? SM_DENIED : SM_UNAVAILABLE);
     return;
   }
@@ -110,14 +118,16 @@ function onResolveStatus(request: Request): void {
 function onPing(): bool {
   if (mutant(MUT_SAMGRD_READY_EVIDENCE_BROKEN)) return false;
   store<u64>(ownId, SVC_SAMGRD_ID);
-  return !delegatePair(PO_ROUTE, SenderId.at(ownId), SVC_SAMGRD_ID) && delegateReason() == DELEGATE_DENIED;
+  return !delegatePair(PO_ROUTE, SenderId.at(ownId), SVC_SAMGRD_ID, policydHandle()) && delegateReason() == DELEGATE_DENIED;
 }
 
 function onReady(): void {
   mark(M_SAMGRD_READY);
+  logInfo("samgrd").text("ready").end();
 }
 
 export function main(): void {
+  sinkStart();
   serverRoute(SM_OP_REGISTER, onRegister);
   serverRoute(SM_OP_LOOKUP, onLookup);
   serverRoute(SM_OP_SENDER_SERVICE_ID, onSenderServiceId);

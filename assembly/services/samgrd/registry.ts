@@ -26,6 +26,12 @@ export function registryFind(name: usize, length: u32): usize {
   return 0;
 }
 
+/** Row of the service id, or 0. */
+export function registryById(id: u64): usize {
+  for (let i: u32 = 0; i < count; i++) if (load<u64>(rows + i * ROW_BYTES) == id) return rows + i * ROW_BYTES;
+  return 0;
+}
+
 /** Takes `handle` for the name whose service id is `id`. False when the table is full: the handle stays the caller's. */
 export function registryPut(id: u64, name: usize, length: u32, handle: u32): bool {
   assert(SAMGRD_NAMES_MAX == 48 && length <= SM_NAME_BYTES_MAX);

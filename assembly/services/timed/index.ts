@@ -17,6 +17,7 @@ import { armTick, fireDue, fireWakes, firesDone, firesMissed } from "./fire";
 import { heapAdd, heapFind, heapLive, heapRemove, heapReset } from "./heap";
 import { observeCoalesced, telemetryStart } from "./telemetry";
 import { OWNER_NONE, ownerAt, ownerRow, ownersLive } from "./owners";
+import { logInfo } from "../../lib/nexus-log/index";
 
 export const vigil_abi: i32 = 1;
 
@@ -86,7 +87,7 @@ function onRegister(request: Request): void {
   const timer = heapAdd(mutant(MUT_TIMED_NEVER_FIRES) ? u64.MAX_VALUE : due_ns, row, request.nonce, 0);
   owner.live++;
   registered++;
-  observeCoalesced(due_ns - deadline_ns);
+  if (window_ns() != 0) observeCoalesced(due_ns - deadline_ns);
   armTick();
   request.answer(TM_OK).putU32(timer.fireId).putU64(due_ns);
 }
@@ -126,7 +127,7 @@ function onSleepUntil(request: Request): void {
     return;
   }
   const due_ns = coalesced_ns();
-  observeCoalesced(due_ns - deadline_ns);
+  if (window_ns() != 0) observeCoalesced(due_ns - deadline_ns);
   heapAdd(due_ns, row, request.nonce, request.defer());
   ownerAt(row).live++;
   registered++;
@@ -157,6 +158,7 @@ function onPing(): bool {
 
 function onReady(): void {
   mark(M_TIMED_READY);
+  logInfo("timed").text("ready").end();
 }
 
 export function main(): void {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// samgrd's shipping module under Node: registration by init-lite alone, lookups that fail closed, restart, table limits, leaks,
+// fuzzed frames.
+import assert from 'node:assert/strict';
+import { before, test } from 'node:test';
+import { limit, loadAbi } from '../../scripts/lib/abi.js';
+import { buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step } from '../../runtime/node/index.js';
+import { fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, type Question, type Reply } from './frames.js';
+
+const NAMES_MAX = limit(loadAbi(), 'samgrd', 'names_max');
+const S = { ok: 0, malformed: 1, unsupported: 2, notFound: 3, denied: 4, overLimit: 5, dead: 6, unavailable: 7 };
+const SEND = 1;
+const CLONE = 4;
+let wasm: Uint8Array;
+before(async () => { wasm = await buildModule('samgrd'); });
+
+const everyone: Peer = policyd(() => true);
+function samgrd(script: (io: Host) => Script, peers: Record<string, Peer> = {}, options: Partial<HostOptions> = {}): Host {
+  const host = new Host({ name: 'samgrd', wasm, peers: { policyd: everyone, logd: mute, alpha: mute, beta: mute, ...peers }, ...options });
+  host.run(script);
+  return host;
+}
+let nonce = 0;
+function* ask(io: Host, from: string, op: number, body: Uint8Array, moved = 0): Generator<Step, Reply, Outcome> {
+  nonce++;
+  const reply = readReply(yield* io.call(from, request('SM', 1, op, nonce, body), { moved }), 'SM', op);
+  assert.equal(reply.nonce, nonce);
+  return reply;
+}
+function* register(io: Host, name: string, from = 'init-lite', peer = 'alpha', rights = SEND | CLONE): Generator<Step, number, Outcome> {
+  return (yield* ask(io, from, 1, named(name), io.grantPeer(peer, rights))).status;
+}
+/** LOOKUP: status and what moved with the reply. */
+function* lookup(io: Host, name: string, from = 'selftest'): Generator<Step, { status: number; moved: number }, Outcome> {
+  const outcome: Outcome = yield { kind: 'message', from: id(from), bytes: request('SM', 1, 2, ++nonce, named(name)), call: true, moved: 0, badge: 1 };
+  return { status: readReply(outcome.reply, 'SM', 2).status, moved: outcome.replyMoved };
+}
+
+test('hands out a SEND capability to whom policyd allows, and asks it about the sender and the target', () => {
+  const asked: Question[] = [];
+  samgrd(function* (io) {
+    assert.equal(yield* register(io, 'alpha'), S.ok);
+    const handles = io.handles.size;
+    const got = yield* lookup(io, 'alpha');
+    assert.equal(got.status, S.ok);
+    assert.ok(got.moved >= 10, 'a capability moved');
+    assert.equal(io.handles.size, handles, 'the clone left with the reply');
+    assert.deepEqual(asked.map(({ op, subject, target }) => [op, subject, target]), [[2, id('selftest'), id('alpha')]]);
+    assert.equal((yield* lookup(io, 'alpha', 'mallory')).status, S.denied);
+    assert.equal((yield* lookup(io, 'alpha', 'mallory')).moved, 0);
+  }, { policyd: policyd((q) => q.subject === id('selftest'), asked) });
+});
+
+test('tells a refused sender nothing about what exists', () => {
+  samgrd(function* (io) {
+    yield* register(io, 'alpha');
+    assert.equal((yield* lookup(io, 'alpha')).status, S.denied);
+    assert.equal((yield* lookup(io, 'no-such')).status, S.denied);
+  }, { policyd: policyd(() => false) });
+  samgrd(function* (io) {
+    assert.equal((yield* lookup(io, 'no-such')).status, S.notFound);
+  });
+});
+
+for (const [name, fault] of Object.entries(POLICYD_FAULTS)) {
+  test(`hands nothing out when policyd is at fault: ${name}`, () => {
+    samgrd(function* (io) {
+      yield* register(io, 'alpha');
+      const handles = io.handles.size;
+      const got = yield* lookup(io, 'alpha');
+      assert.deepEqual(got, { status: S.unavailable, moved: 0 });
+      assert.equal(io.handles.size, handles);
+    }, { policyd: fault });
+  });
+}
+
+test('takes registrations from init-lite alone, and only what can be sent to and cloned', () => {
+  samgrd(function* (io) {
+    const handles = io.handles.size;
+    assert.equal(yield* register(io, 'alpha', 'selftest'), S.denied);
+    assert.equal(yield* register(io, 'alpha', 'init-lite', 'alpha', SEND), S.malformed, 'not to be cloned');
+    assert.equal(yield* register(io, 'alpha', 'init-lite', 'alpha', CLONE), S.malformed, 'not to be sent to');
+    assert.equal((yield* ask(io, 'init-lite', 1, named('alpha'))).status, S.malformed, 'without a capability');
+    assert.equal(yield* register(io, 'Alpha'), S.malformed);
+    assert.equal(yield* register(io, ''), S.malformed);
+    assert.equal(yield* register(io, 'a'.repeat(33)), S.malformed);
+    assert.equal(io.handles.size, handles, 'every refused capability was closed');
+    assert.equal(yield* register(io, 'a'.repeat(32)), S.ok);
+  });
+});
+
+test('answers dead after the process behind a name ended, and a registration replaces it without a leak', () => {
+  samgrd(function* (io) {
+    yield* register(io, 'svc', 'init-lite', 'alpha');
+    const handles = io.handles.size;
+    io.killPeer('alpha');
+    assert.deepEqual(yield* lookup(io, 'svc'), { status: S.dead, moved: 0 });
+    assert.deepEqual([...(yield* ask(io, 'selftest', 6, named('svc'))).body], [1, 1, 1, 0, 0, 0]);
+    assert.equal(yield* register(io, 'svc', 'init-lite', 'beta'), S.ok);
+    assert.equal(io.handles.size, handles, 'the dead one was closed');
+    assert.equal((yield* lookup(io, 'svc')).status, S.ok);
+    assert.deepEqual([...(yield* ask(io, 'selftest', 6, named('svc'))).body], [1, 0, 2, 0, 0, 0]);
+  });
+});
+
+test('asks a restarted policyd through its new registration', () => {
+  samgrd(function* (io) {
+    yield* register(io, 'alpha');
+    io.killPeer('policyd');
+    assert.equal((yield* lookup(io, 'alpha')).status, S.unavailable);
+    assert.equal(yield* register(io, 'policyd', 'init-lite', 'policyd2'), S.ok);
+    assert.equal((yield* lookup(io, 'alpha')).status, S.ok);
+  }, { policyd2: everyone });
+});
+
+test(`holds ${NAMES_MAX} names and refuses one more, closing its capability`, () => {
+  samgrd(function* (io) {
+    for (let n = 0; n < NAMES_MAX; n++) assert.equal(yield* register(io, `s${n}`), S.ok);
+    const handles = io.handles.size;
+    assert.equal(yield* register(io, 'one-more'), S.overLimit);
+    assert.equal(io.handles.size, handles);
+    assert.equal(yield* register(io, 's0'), S.ok, 'a known name still registers again');
+    assert.equal((yield* lookup(io, `s${NAMES_MAX - 1}`)).status, S.ok);
+  });
+});
+
+test('echoes the sender as the kernel stamps it; refuses what it does not know', () => {
+  samgrd(function* (io) {
+    const echo = yield* ask(io, 'somebody', 5, Buffer.alloc(0));
+    assert.equal(echo.body.readBigUInt64LE(), id('somebody'));
+    assert.equal((yield* ask(io, 'somebody', 5, Buffer.alloc(1))).status, S.malformed);
+    assert.equal((yield* ask(io, 'somebody', 6, named('nobody'))).status, S.notFound);
+    assert.equal((yield* ask(io, 'somebody', 2, Buffer.from([9, 65]))).status, S.malformed);
+    assert.equal((yield* ask(io, 'somebody', 3, named('x'))).status, S.unsupported);
+  });
+});
+
+test('is ready only when policyd answers, and answers no', () => {
+  const ping = request('IN', 1, 2, 1);
+  const ready = (peer: Peer): number | undefined => {
+    let answer: Uint8Array | null = null;
+    const host = samgrd(function* (io) { answer = yield* io.call('init-lite', ping); }, { policyd: peer });
+    assert.equal(host.console.includes('samgrd: ready'), answer![8] === 0);
+    return answer![8];
+  };
+  assert.equal(ready(policyd(() => false)), 0);
+  assert.equal(ready(policyd(() => true)), 1, 'a policyd that allows everything is no evidence');
+  for (const fault of Object.values(POLICYD_FAULTS)) assert.equal(ready(fault), 1);
+});
+
+test('survives fuzzed frames: one reply each, nothing handed out, no slot lost', () => {
+  const seed = 7;
+  samgrd(function* (io) {
+    yield* register(io, 'alpha');
+    const handles = io.handles.size;
+    for (const bytes of fuzzed(request('SM', 1, 2, 1, named('alpha')), 1500, seed)) {
+      const outcome: Outcome = yield { kind: 'message', from: id('mallory'), bytes, call: true, moved: io.grantPeer('beta'), badge: 1 };
+      assert.ok(outcome.reply, `seed ${seed}: ${bytes.toString('hex')}`);
+      assert.equal(outcome.replyMoved, 0, `seed ${seed}: ${bytes.toString('hex')}`);
+      assert.equal(io.handles.size, handles, `seed ${seed}: ${bytes.toString('hex')}`);
+    }
+  }, { policyd: policyd(() => false) });
+});

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// `npm start` as a person sees it: the real program on a terminal, the real image, until Ctrl-C gives the terminal back.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { readLadder } from '../../scripts/gate/ladder.js';
+import { ROOT } from '../../scripts/lib/paths.js';
+import { TestTerminal } from './terminal.js';
+
+const PROOF_MS = 90_000;
+const ANSWER_MS = 15_000;
+const START = ['--import', 'tsx', 'scripts/start.ts'];
+const count = readLadder('proof', 'modern').markers.length;
+
+test('proves, then shows the running image until Ctrl-C', { timeout: 3 * PROOF_MS }, async () => {
+  const terminal = new TestTerminal(START, 120, 30, { NO_COLOR: '1' });
+  try {
+    const proved = await terminal.until(/PROVED|RED|ENDED/, PROOF_MS);
+    assert.match(proved, new RegExp(`PROVED ${count}/${count} in `), proved);
+    assert.ok(terminal.onOwnScreen);
+    terminal.press('2');
+    assert.match(await terminal.until(/\d+ records; logd dropped|\d+ records, \d+ older/, ANSWER_MS), /info {2}metricsd/);
+    terminal.press('3');
+    await terminal.until(/^dcgmd +gauge +hw\.temperature +\d+/m, ANSWER_MS);
+    terminal.press('4');
+    const gpus = await terminal.until(/source: replay/, ANSWER_MS);
+    assert.equal(gpus.match(/^\d +replay +\d\d /gm)?.length, 8, gpus);
+    terminal.press('5');
+    const before = await terminal.until(/service logd +up, started 1x/, ANSWER_MS);
+    assert.match(before, /port org\.vigil\.dcgm +connected/);
+    const clock = (screen: string): number => Number(/running ([\d.]+) s/.exec(screen)?.[1]);
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    assert.ok(clock(terminal.screen()) > clock(before), 'the guest goes on');
+    terminal.resize(70, 16);
+    assert.match(await terminal.until(/q or Ctrl-C/, ANSWER_MS), /^Vigil modern/);
+    terminal.press('\u0003');
+    assert.equal(await terminal.exited, 0);
+    assert.equal(terminal.onOwnScreen, false);
+    assert.match(terminal.screen(), new RegExp(`PROVED modern ${count}/${count} markers; stopped by you`));
+    assert.doesNotMatch(terminal.raw, /\u001b\[[\d;]*m/, 'NO_COLOR');
+  } finally {
+    await terminal.close();
+  }
+});
+
+test('without a terminal: plain lines, then the gate\'s verdict and exit code', { timeout: 2 * PROOF_MS }, () => {
+  const { NODE_TEST_CONTEXT: _nested, ...env } = process.env;
+  const run = spawnSync(process.execPath, START, { cwd: ROOT, encoding: 'utf8', timeout: PROOF_MS, env });
+  assert.equal(run.status, 0, run.stdout + run.stderr);
+  const lines = run.stdout.trimEnd().split('\n');
+  assert.equal(lines.at(-1), `PASS modern ${count}/${count} markers`);
+  assert.ok(lines.includes('build: up to date'), 'a build that is there is not made again');
+  assert.doesNotMatch(run.stdout, /\u001b/);
+});
+
+test('wrong usage is exit code 2', () => {
+  const run = spawnSync(process.execPath, [...START, '--frobnicate'], { cwd: ROOT, encoding: 'utf8', timeout: ANSWER_MS });
+  assert.equal(run.status, 2);
+  assert.match(run.stderr, /unknown option --frobnicate/);
+});
