@@ -7,11 +7,8 @@ import { wrong } from '../scripts/lib/fail.js';
 export type Transport = 'modern' | 'legacy';
 export const TRANSPORTS: readonly Transport[] = ['modern', 'legacy'];
 
-/**
- * `gate`: deterministic, icount. `run`: real time, for people. `gdb`: the gate's machine, halted before the first instruction.
- * `view`: guest time counts instructions as in the gate, so that the proof holds on a slow host, but waits take real time.
- */
-export type Mode = 'gate' | 'run' | 'gdb' | 'view';
+/** `gate`: deterministic, icount. `run`: real time, for people. `gdb`: the gate's machine, halted before the first instruction. */
+export type Mode = 'gate' | 'run' | 'gdb';
 
 export const QEMU = 'qemu-system-riscv64';
 export const SOCKET_PATH_BYTES_MAX = 100;
@@ -56,17 +53,20 @@ export interface BootArgs {
   recipe?: string;
   mutant?: number;
   diag?: boolean;
-  /** keep running after the proof's last marker instead of powering off */
-  stay?: boolean;
+  /** services that init-lite leaves out of this boot */
+  without?: readonly string[];
+}
+
+/** The bench profile has no virtio device (DESIGN section 4), so it boots without the services that prove one when they start. */
+export const BENCH_PROFILE = 'bench';
+const NEEDS_DEVICES: readonly string[] = ['rngd', 'portd', 'dcgmd'];
+
+/** What a boot profile leaves out: whether the machine has virtio devices, and the services of `without`. */
+export function partsOf(profile: string): { devices: boolean; without?: readonly string[] } {
+  return profile === BENCH_PROFILE ? { devices: false, without: NEEDS_DEVICES } : { devices: true };
 }
 
 const ICOUNT = ['-icount', 'shift=0,sleep=off', '-seed', '42', '-rtc', 'base=2026-01-01T00:00:00,clock=vm'];
-const ICOUNT_REAL_WAITS = ['-icount', 'shift=0,sleep=on'];
-
-function clockArgs(mode: Mode): string[] {
-  if (mode === 'run') return [];
-  return mode === 'view' ? ICOUNT_REAL_WAITS : ICOUNT;
-}
 
 /** The kernel's command line, keys in a fixed order. @throws Failure 1 on a value that the format cannot carry. */
 export function bootArgs(args: BootArgs): string {
@@ -80,7 +80,7 @@ export function bootArgs(args: BootArgs): string {
     ['recipe', args.recipe],
     ['mutant', args.mutant === undefined ? undefined : String(args.mutant)],
     ['diag', args.diag === true ? 'on' : undefined],
-    ['stay', args.stay === true ? '1' : undefined],
+    ['without', args.without?.join('.')],
   ];
   const text = pairs
     .filter((pair): pair is [string, string] => pair[1] !== undefined)
@@ -125,19 +125,28 @@ function deviceArgs(sockets: Sockets): string[] {
   ];
 }
 
+const BOARD = [
+  '-M', 'virt',
+  '-cpu', 'rv64,sstc=on,zba=on,zbb=on',
+  '-smp', '1',
+  '-m', '64M',
+  '-display', 'none',
+  '-no-reboot',
+  '-nodefaults',
+  '-no-user-config',
+];
+
+/** The argv of the bench's second boot: one bare image under icount, no bundle, no device but the UART. */
+export function bareArgv(kernelPath: string): string[] {
+  return [...BOARD, ...ICOUNT, ...consoleArgs('pty', undefined), '-kernel', kernelPath];
+}
+
 /** The argv of one machine, without the program's name. */
 export function qemuArgv(spec: MachineSpec): string[] {
   return [
-    '-M', 'virt',
-    '-cpu', 'rv64,sstc=on,zba=on,zbb=on',
-    '-smp', '1',
-    '-m', '64M',
-    '-display', 'none',
-    '-no-reboot',
-    '-nodefaults',
-    '-no-user-config',
+    ...BOARD,
     '-global', `virtio-mmio.force-legacy=${spec.transport === 'legacy'}`,
-    ...clockArgs(spec.mode),
+    ...(spec.mode === 'run' ? [] : ICOUNT),
     ...consoleArgs(spec.console, spec.consoleLog),
     ...(spec.devices ? deviceArgs(spec.sockets) : []),
     ...(spec.mode === 'gdb' ? ['-S', '-chardev', `socket,id=gdb,path=${spec.sockets.gdb},server=on,wait=off`, '-gdb', 'chardev:gdb'] : []),

@@ -49,7 +49,9 @@ async function main(): Promise<number> {
   const key = toolchainKey(tools);
   const timeoutMs = parseTimeout(options.timeout);
   await freshImage('shipping', options.build, (line) => console.log(line));
-  const result = await boot({ transport: 'modern', profile: 'bench', recipe: 'bench', stop: () => runWhole(timeoutMs), signal: interruptible() });
+  const result = await boot({
+    transport: 'modern', profile: 'bench', recipe: 'bench', stop: () => runWhole(timeoutMs), signal: interruptible(),
+  });
   if (result.result !== 'pass') {
     for (const line of result.report) console.log(line);
     console.log(result.verdict);

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, openSync, closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Command } from 'commander';
-import { bootArgs, qemuArgv } from '../boot/machines.js';
+import { bootArgs, partsOf, qemuArgv } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
 import { startReplayBridge } from '../runtime/bridge/index.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
@@ -16,7 +16,7 @@ import { parsed, transportOf } from './gate/options.js';
 import { mutantNumber } from './gate/session.js';
 import { labelled } from './gate/show.js';
 import { infra, runMain, usage } from './lib/fail.js';
-import { ROOT } from './lib/paths.js';
+import { ROOT, pathsOf } from './lib/paths.js';
 
 const GDBS = ['riscv64-unknown-elf-gdb', 'gdb-multiarch'];
 const SOCKET_WAIT_MS = 5000;
@@ -26,7 +26,7 @@ const EXAMPLES = `
 Examples:
   just gdb
   just gdb modern --nonce 0123456789abcdef
-  just gdb --batch --ex 'break w2c_kernel_boot' --ex continue --ex bt`;
+  just gdb --batch --ex 'break kernel_start' --ex continue --ex bt`;
 
 interface Options {
   profile: string;
@@ -59,6 +59,9 @@ async function main(): Promise<number> {
   const gdb = found ?? infra('no GDB for RISC-V; install it with: sudo apt-get install gdb-multiarch');
   const flavour = mutant === undefined ? 'shipping' : 'mutant';
   await freshImage(flavour, options.build, (line) => console.log(labelled(transport, line)));
+  // What ships is stripped; the build keeps the same kernel with its symbols.
+  const symbols = join(pathsOf(ROOT, flavour).kernel, 'kernel.full.elf');
+  if (!existsSync(symbols)) infra(`${symbols} is missing; run: npm run build`);
   const qemu = findQemu();
   const image = privateImage(flavour);
   const logs = join(ROOT, 'build', 'logs');
@@ -68,13 +71,14 @@ async function main(): Promise<number> {
   const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => undefined);
   try {
+    const { devices, without } = partsOf(options.profile);
     const append = bootArgs({
       profile: options.profile, nonce: options.nonce ?? randomBytes(8).toString('hex'), bundle: image.bundleIdentity, idle: 'poll',
-      recipe: options.recipe, mutant,
+      recipe: options.recipe, mutant, without,
     });
     const argv = qemuArgv({
       transport, mode: 'gdb', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append, sockets: image.sockets,
-      console: 'pty', devices: options.profile !== 'bench',
+      console: 'pty', devices,
     });
     // Its own process group, so that Ctrl-C in GDB interrupts the guest and does not end QEMU.
     const machine = spawn(qemu.path, argv, { stdio: ['ignore', output, output], detached: true });
@@ -87,7 +91,7 @@ async function main(): Promise<number> {
       console.log(labelled(transport, `console: ${consolePath}`));
       const commands = [`target remote ${image.sockets.gdb}`, ...options.ex].flatMap((command) => ['-ex', command]);
       const batch = options.batch === true ? ['-batch'] : [];
-      const child = spawn(gdb, ['-q', ...batch, '-ex', 'set architecture riscv:rv64', ...commands, image.kernelPath], { stdio: 'inherit' });
+      const child = spawn(gdb, ['-q', ...batch, '-ex', 'set architecture riscv:rv64', ...commands, symbols], { stdio: 'inherit' });
       return await new Promise<number>((resolve, reject) => {
         child.on('error', reject);
         child.on('close', (code) => resolve(code ?? 3));

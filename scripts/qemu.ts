@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { Command } from 'commander';
-import { bootArgs, qemuArgv } from '../boot/machines.js';
+import { bootArgs, partsOf, qemuArgv } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
 import { startReplayBridge } from '../runtime/bridge/index.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
@@ -31,13 +31,14 @@ async function main(): Promise<number> {
   const qemu = findQemu();
   const image = privateImage('shipping');
   try {
+    const { devices, without } = partsOf(options.profile);
     const append = bootArgs({
       profile: options.profile, nonce: randomBytes(8).toString('hex'), bundle: image.bundleIdentity, idle: 'sleep',
-      recipe: options.recipe, diag: options.diag,
+      recipe: options.recipe, diag: options.diag, without,
     });
     const argv = qemuArgv({
       transport, mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append, sockets: image.sockets,
-      console: 'monitor', devices: options.profile !== 'bench',
+      console: 'monitor', devices,
     });
     if (options.print === true) {
       console.log([qemu.path, ...argv].map(quote).join(' '));

@@ -1,29 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// `npm start`: builds what changed, boots, shows the proof ladder, then stays as a view of the running image until Ctrl-C.
-// Without a terminal: plain lines, the gate's own boot, and the gate's exit code (0 passed, 1 the guest failed, 2 usage,
-// 3 infrastructure). With one: 0 when the ladder came whole, 1 when it went red or the guest ended.
+// `npm start`: builds what changed, boots, shows the proof ladder, then runs the same image in real time as a view until Ctrl-C.
+// Without a terminal: plain lines and an end after the proof. Exit code: the gate's (0 passed, 1 the guest failed, 2 usage,
+// 3 infrastructure); 1 also when the image that passed did not come up, or ended, in the view.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { build } from './build.js';
-import { boot, interruptible } from './gate/session.js';
+import { runSchema } from './gate/evidence.js';
+import { boot, interruptible, type BootResult } from './gate/session.js';
 import { showEvent } from './gate/show.js';
 import { readStop } from './gate/stop.js';
+import { failureTitle } from './gate/report.js';
 import { runMain, usage } from './lib/fail.js';
 import { actionOf } from './view/keys.js';
 import { Live } from './view/live.js';
-import { initialState, reduce, type ViewEvent } from './view/model.js';
+import { initialState, reduce, type ViewEvent, type ViewState } from './view/model.js';
 import { pollControl } from './view/poll.js';
 import { render } from './view/render.js';
 import { Screen } from './view/screen.js';
 
 const TICK_MS = 1_000;
 const USAGE = `usage: npm start [-- --plain]
-  Builds what changed, boots the image in QEMU and shows its proof. In a terminal it then stays as a view of the running
-  image (Ctrl-C ends it); elsewhere, or with --plain, it prints plain lines and exits after the proof.`;
+  Builds what changed, boots the image in QEMU and shows its proof. In a terminal it then runs the same image in real time
+  and shows its logs, series and GPUs until Ctrl-C; elsewhere, or with --plain, it prints plain lines and ends after the proof.`;
+
+const proof = (signal: AbortSignal) => ({
+  transport: 'modern' as const, profile: 'proof', signal, stop: (ladder: Parameters<typeof readStop>[1]) => readStop(process.env, ladder),
+});
 
 async function plain(): Promise<number> {
   let count = 0;
-  const request = { transport: 'modern', profile: 'proof', stop: readStopFromEnv, signal: interruptible() } as const;
-  const result = await boot(request, (event) => {
+  const result = await boot(proof(interruptible()), (event) => {
     if (event.kind === 'starting') count = event.ladder.markers.length;
     for (const line of showEvent(event, count)) console.log(line);
   });
@@ -32,59 +39,66 @@ async function plain(): Promise<number> {
   return result.exitCode;
 }
 
-const readStopFromEnv = (ladder: Parameters<typeof readStop>[1]): ReturnType<typeof readStop> => readStop(process.env, ladder);
+/** The proof, told to the view as it goes. */
+function prove(say: (event: ViewEvent) => void, signal: AbortSignal): Promise<BootResult> {
+  return boot(proof(signal), (event) => {
+    if (event.kind === 'starting') say({ kind: 'starting', ladder: event.ladder, label: event.label, runDir: event.runDir });
+    if (event.kind === 'marker') say({ kind: 'marker', seen: event });
+    if (event.kind === 'red') say({ kind: 'red', failure: event.failure, title: failureTitle(event.failure) });
+  });
+}
+
+/** The bundle that a run booted, from its record. */
+function bundleOf(result: BootResult): string {
+  return runSchema.parse(JSON.parse(readFileSync(join(result.runDir, 'run.json'), 'utf8'))).image.bundle_identity;
+}
 
 async function interactive(): Promise<number> {
   let state = initialState();
-  let screen: Screen | null = null;
-  const stopAsked = new AbortController();
-  const say = (event: ViewEvent): void => {
-    state = reduce(state, event);
-    screen?.refresh();
-  };
-  const live = await Live.start(say);
-  const startedMs = Date.now();
-  const clock = setInterval(() => say({ kind: 'tick', wallMs: Date.now() - startedMs }), TICK_MS);
-  const quit = (): void => stopAsked.abort();
+  const stop = new AbortController();
+  const quit = (): void => stop.abort();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, quit);
-  screen = new Screen(process.stdin, process.stdout, (size) => render(state, size), (key) => {
+  const screen = new Screen(process.stdin, process.stdout, (size) => render(state, size), (key) => {
     const action = actionOf(key, state.tab);
     if (action === 'quit') quit();
     else if (action !== null) say(action);
   });
-  screen.refresh();
-  let outcome;
+  function say(event: ViewEvent): void {
+    state = reduce(state, event);
+    screen.refresh();
+  }
+  const startedMs = Date.now();
+  const clock = setInterval(() => say({ kind: 'tick', wallMs: Date.now() - startedMs }), TICK_MS);
+  let live: Live | null = null;
+  let result: BootResult | null = null;
   try {
-    outcome = await Promise.race([live.decided, untilAborted(stopAsked.signal)]);
-    if (outcome === 'proved' || outcome === 'red') await pollControl(live.controlSocket, say, stopAsked.signal);
-    await untilAborted(stopAsked.signal);
+    result = await prove(say, stop.signal);
+    if (result.result === 'pass') {
+      say({ kind: 'passed', wallMs: result.wallMs });
+      if (!stop.signal.aborted) live = await Live.start(bundleOf(result), say, undefined);
+      if (live !== null && (await Promise.race([live.up, aborted(stop.signal)]))) await pollControl(live.controlSocket, say, stop.signal);
+    } else if (result.result !== 'fail') say({ kind: 'ended', how: result.report[0] ?? result.verdict });
+    await aborted(stop.signal);
   } finally {
     clearInterval(clock);
     screen.close();
-    await live.stop();
+    await live?.stop();
   }
-  for (const line of closing(state)) console.log(line);
-  return outcome === 'proved' && state.phase.kind === 'proved' ? 0 : outcome === undefined ? 0 : 1;
+  for (const line of result.report) console.log(line);
+  console.log(result.verdict);
+  if (state.phase.kind === 'ended' && result.result === 'pass') console.log(`then ${state.phase.how}`);
+  return result.exitCode !== 0 ? result.exitCode : exitOf(state);
 }
 
-/** What stays on the terminal after the view is gone. */
-function closing(state: ReturnType<typeof initialState>): string[] {
-  const place = `${state.seen.length}/${state.ladder?.markers.length ?? 0} markers`;
-  switch (state.phase.kind) {
-    case 'proved':
-      return [`PROVED modern ${place}; stopped by you (logs ${state.runDir})`];
-    case 'red':
-      return [`RED modern ${place}: ${state.phase.title}`, `evidence: ${state.runDir}`, 'reproduce: just test-os'];
-    case 'ended':
-      return [`ENDED modern ${place}: ${state.phase.how}`, `evidence: ${state.runDir}`];
-    case 'proving':
-      return [`stopped by you at ${place}`];
-  }
+/** After a pass: 1 when the image did not keep running until it was stopped. */
+function exitOf(state: ViewState): number {
+  return state.phase.kind === 'ended' || state.phase.kind === 'red' ? 1 : 0;
 }
 
-async function untilAborted(signal: AbortSignal): Promise<undefined> {
-  while (!signal.aborted) await sleep(60_000, undefined, { signal, ref: true }).catch(() => undefined);
-  return undefined;
+/** Resolves with false once the signal aborts. */
+async function aborted(signal: AbortSignal): Promise<false> {
+  while (!signal.aborted) await sleep(60_000, undefined, { signal }).catch(() => undefined);
+  return false;
 }
 
 async function main(): Promise<number> {

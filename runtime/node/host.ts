@@ -4,10 +4,12 @@
 // yields the next delivery; when it returns, the receive throws HostStop and `run` ends. Peers answer `call` by a function.
 // Invariant: everything is synchronous and deterministic; the clock moves only when the script, a peer's delay or a timed-out
 // wait moves it. Limits: no preemption, no paging, no call-graph check, one module at a time.
-import { readFileSync } from 'node:fs';
-import { createHash } from 'node:crypto';
-import { fnv1a64, limit, loadAbi, type Abi } from '../../scripts/lib/abi.js';
-import { bigints, hostErrors, type Outcome, type Peer, type PeerAnswer, type Script, type Sent, type Step } from './types.js';
+import { limit, loadAbi, type Abi } from '../../scripts/lib/abi.js';
+import { fileRecord, serviceRecord } from './bundle.js';
+import {
+  bigints, hostErrors, message, senderId, type Extras, type HostOptions, type Outcome, type PeerAnswer, type Script, type Sent,
+  type Step,
+} from './types.js';
 
 export * from './types.js';
 
@@ -15,34 +17,6 @@ export * from './types.js';
 export class HostStop extends Error {}
 /** The module ended itself: `abort` (assert), exit, or a wasm trap. */
 export class ModuleEnd extends Error {}
-
-/** What a test chooses about the world of one module. Everything has a default. */
-export interface HostOptions {
-  /** the service's own name: console prefix and sender id */
-  name: string;
-  /** prefix of its console lines, when it is not the name */
-  console?: string;
-  wasm: Uint8Array;
-  now_ns?: bigint;
-  /** key=value of the kernel's command line */
-  bootArgs?: Record<string, string>;
-  /** bundle files by name */
-  files?: Record<string, Uint8Array>;
-  /** bundle services by name */
-  services?: Record<string, Uint8Array>;
-  /** peer by name: who stands behind the fixed slots and what samgrd hands out */
-  peers?: Record<string, Peer>;
-  /** slot name -> peer name, beside the fixed ones of abi/slots.toml (which map to the peer of the same name) */
-  slots?: Record<string, string>;
-  /** kernel counters by name; own_generation defaults to 1 */
-  counters?: Record<string, bigint>;
-  /** system calls to replace: raw wasm-level arguments in, result out */
-  sys?: Record<string, (host: Host, ...args: (number | bigint)[]) => bigint>;
-  /** number of the mutant (mutant flavour only) */
-  mutant?: number;
-  /** ns added at each time_ns; 0: the clock stands still */
-  clockStep_ns?: bigint;
-}
 
 /** A capability of the module. */
 interface Handle {
@@ -134,12 +108,12 @@ export class Host {
   }
 
   /** Script step: a `call` from a service (name or id); yields its reply, or null when none came before the next receive. */
-  *call(from: string | bigint, bytes: Uint8Array, options: { moved?: number; badge?: number } = {}): Generator<Step, Uint8Array | null, Outcome> {
-    return (yield { kind: 'message', from: senderId(from), bytes, call: true, moved: options.moved ?? 0, badge: options.badge ?? 1 }).reply;
+  *call(from: string | bigint, bytes: Uint8Array, how: Extras = {}): Generator<Step, Uint8Array | null, Outcome> {
+    return (yield message(from, bytes, true, how)).reply;
   }
   /** Script step: a `send` from a service; yields what the module did with it. */
-  *send(from: string | bigint, bytes: Uint8Array, options: { moved?: number; badge?: number } = {}): Generator<Step, Outcome, Outcome> {
-    return yield { kind: 'message', from: senderId(from), bytes, call: false, moved: options.moved ?? 0, badge: options.badge ?? 1 };
+  *send(from: string | bigint, bytes: Uint8Array, how: Extras = {}): Generator<Step, Outcome, Outcome> {
+    return yield message(from, bytes, false, how);
   }
   /** Script step: a notification (bit 0 device interrupt, bit 1 a child ended). */
   *notify(bits: bigint): Generator<Step, Outcome, Outcome> {
@@ -207,7 +181,8 @@ export class Host {
 
   private systemCall(name: string): (...args: (number | bigint)[]) => unknown {
     const replaced = this.options.sys?.[name];
-    const call = replaced ? (...args: (number | bigint)[]) => replaced(this, ...args) : this.calls[name];
+    const own = this.calls[name] as ((...args: (number | bigint)[]) => unknown) | undefined;
+    const call = replaced ? (...args: (number | bigint)[]) => replaced(this, ...args) : own;
     if (!call) return () => errorOf('denied');
     return (...args) => {
       if (this.tracing) this.trace.push(name);
@@ -319,7 +294,8 @@ export class Host {
     if (movedHandle && !moved) return errorOf('bad_handle');
     if (entry.dead) return errorOf('dead');
     const path = moved?.kind === 'endpoint' ? moved.endpoint : 0;
-    const sent: Sent = { to: entry.peer, bytes: this.bytes(ptr, length), replyEndpoint: path, movedPeer: moved?.peer ?? '', badge: entry.rights };
+    const bytes = this.bytes(ptr, length);
+    const sent: Sent = { to: entry.peer, bytes, replyEndpoint: path, movedPeer: moved?.peer ?? '', badge: entry.rights };
     return { entry, sent, movedHandle };
   }
   private ask(entry: Handle, sent: Sent, isCall: boolean): PeerAnswer {
@@ -416,31 +392,4 @@ export class Host {
 
 function emptyOutcome(): Outcome {
   return { reply: null, replyMoved: 0, replyHandle: 0, sent: [], lines: [] };
-}
-
-/** Id of a service by name, as the kernel stamps it (0 for the kernel); an id passes through. */
-export function senderId(from: string | bigint): bigint {
-  return typeof from === 'bigint' ? from : from === 'kernel' ? 0n : fnv1a64(from);
-}
-
-/** A host on the module at `path`. */
-export function hostOfFile(path: string, options: Omit<HostOptions, 'wasm'>): Host {
-  return new Host({ ...options, wasm: readFileSync(path) });
-}
-
-function fileRecord(name: string, bytes: Uint8Array): Uint8Array {
-  const record = Buffer.alloc(128);
-  record.write(name, 0, 64, 'latin1');
-  record.writeUInt32LE(bytes.length, 68);
-  createHash('sha256').update(bytes).digest().copy(record, 80);
-  return record;
-}
-function serviceRecord(name: string, bytes: Uint8Array): Uint8Array {
-  const record = Buffer.alloc(256);
-  record.write(name, 0, 32, 'latin1');
-  record.writeBigUInt64LE(fnv1a64(name), 32);
-  record.writeUInt32LE(bytes.length, 44);
-  record.writeUInt32LE(1, 76);
-  createHash('sha256').update(bytes).digest().copy(record, 96);
-  return record;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What scripts, peers and the Node host exchange (runtime/node/host.ts).
-import type { Abi } from '../../scripts/lib/abi.js';
+import { fnv1a64, type Abi } from '../../scripts/lib/abi.js';
 import type { Host } from './host.js';
 
 /** One thing that a receive may yield. */
@@ -78,4 +78,47 @@ export function hostErrors(abi: Abi): (name: string) => bigint {
     if (found === undefined) throw new Error(`no kernel error is called ${name}`);
     return found;
   };
+}
+
+/** What a test chooses about the world of one module. Everything has a default. */
+export interface HostOptions {
+  /** the service's own name: console prefix and sender id */
+  name: string;
+  /** prefix of its console lines, when it is not the name */
+  console?: string;
+  wasm: Uint8Array;
+  now_ns?: bigint;
+  /** key=value of the kernel's command line */
+  bootArgs?: Record<string, string>;
+  /** bundle files by name */
+  files?: Record<string, Uint8Array>;
+  /** bundle services by name */
+  services?: Record<string, Uint8Array>;
+  /** peer by name: who stands behind the fixed slots and what samgrd hands out */
+  peers?: Record<string, Peer>;
+  /** slot name -> peer name, beside the fixed ones of abi/slots.toml (which map to the peer of the same name) */
+  slots?: Record<string, string>;
+  /** kernel counters by name; own_generation defaults to 1 */
+  counters?: Record<string, bigint>;
+  /** system calls to replace: raw wasm-level arguments in, result out */
+  sys?: Record<string, (host: Host, ...args: (number | bigint)[]) => bigint>;
+  /** number of the mutant (mutant flavour only) */
+  mutant?: number;
+  /** ns added at each time_ns; 0: the clock stands still */
+  clockStep_ns?: bigint;
+}
+
+/** What a delivery may carry beside its bytes: a moved handle, and the rights of the handle the sender used. */
+export interface Extras {
+  moved?: number;
+  badge?: number;
+}
+/** A message as a script step. */
+export function message(from: string | bigint, bytes: Uint8Array, call: boolean, { moved = 0, badge = 1 }: Extras): Step {
+  return { kind: 'message', from: senderId(from), bytes, call, moved, badge };
+}
+
+/** Id of a service by name, as the kernel stamps it (0 for the kernel); an id passes through. */
+export function senderId(from: string | bigint): bigint {
+  return typeof from === 'bigint' ? from : from === 'kernel' ? 0n : fnv1a64(from);
 }

@@ -166,8 +166,8 @@ export class Matcher {
     const { figures } = this.ladder;
     if (figures !== null && this.seen.length > 0 && text.startsWith(figures)) return [{ kind: 'figure', text }];
     const known = this.known(text);
-    if (known !== undefined && known.index < this.seen.length) return this.red({ kind: 'duplicate', first: known }, line);
     if (TRAP.test(text) && !this.near(known)) return this.red({ kind: 'trap' }, line);
+    if (known !== undefined && known.index < this.seen.length) return this.red({ kind: 'duplicate', first: known }, line);
     if (known !== undefined) return this.red({ kind: 'missing', cameInstead: known }, line);
     return this.red({ kind: 'unexpected' }, line);
   }
@@ -180,7 +180,8 @@ export class Matcher {
 
   /** A trap that the ladder lists next, or later in this phase, is a line like others; any other is a trap out of place. */
   private near(known: Marker | undefined): boolean {
-    return known !== undefined && (known.phase === this.expected?.phase || known.index === this.seen.length + 1);
+    if (known === undefined || known.index < this.seen.length) return false;
+    return known.phase === this.expected?.phase || known.index === this.seen.length + 1;
   }
 
   private match(marker: Marker, guestNs: number): GateEvent[] {

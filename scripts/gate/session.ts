@@ -6,7 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { bootArgs, qemuArgv, type Transport } from '../../boot/machines.js';
+import { bootArgs, partsOf, qemuArgv, type Transport } from '../../boot/machines.js';
 import { refuseContradictions } from '../../boot/topology.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
 import { ROOT, type Flavour } from '../lib/paths.js';
@@ -182,14 +182,15 @@ export async function boot(request: BootRequest, say: (event: SessionEvent) => v
   const image = privateImage(mutant === undefined ? (request.flavour ?? 'shipping') : 'mutant', root);
   try {
     const nonce = request.nonce ?? randomBytes(8).toString('hex');
+    const { devices, without } = partsOf(request.profile);
     const append = bootArgs({
-      profile: request.profile, nonce, bundle: image.bundleIdentity, idle: 'poll', recipe: request.recipe, mutant,
+      profile: request.profile, nonce, bundle: image.bundleIdentity, idle: 'poll', recipe: request.recipe, mutant, without,
     });
     const started = new Date();
     const folder = new RunFolder(join(root, 'build', 'logs'), folderLabel(request.transport, request.profile), started);
     const argv = qemuArgv({
       transport: request.transport, mode: 'gate', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
-      sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices: request.profile !== 'bench',
+      sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices,
     });
     const label = labelOf(request.transport, request.profile);
     say({ kind: 'starting', label, runDir: relative(root, folder.path), nonce, ladder, qemu });

@@ -91,7 +91,9 @@ function check(file: Record<string, unknown>, maximum: (key: string) => bigint):
       else checkNumber(name, value, maximum(KEYS[name] ?? refuse(name, 'unknown_key')));
     }
   }
-  for (const name of [...Object.keys(KEYS), 'histogram.buckets_ns', 'histogram.buckets_bytes']) if (!seen.has(name)) refuse(name, 'missing');
+  for (const name of [...Object.keys(KEYS), 'histogram.buckets_ns', 'histogram.buckets_bytes']) {
+    if (!seen.has(name)) refuse(name, 'missing');
+  }
   const total = (file.metrics as Record<string, bigint>).max_series_total!;
   if (total < BigInt(SELF_SERIES)) refuse('metrics.max_series_total', 'too_small');
 }

@@ -9,7 +9,7 @@ const PAGE_ROWS = 10;
 const ALL_ROWS = 1_000_000;
 
 /** Tabs whose newest row is at the bottom: up means older, which is more scroll. */
-const NEWEST_LAST: ReadonlySet<Tab> = new Set(['proof', 'logs', 'system']);
+const NEWEST_LAST: ReadonlySet<Tab> = new Set(['proof', 'logs']);
 
 /** What a key does: an event, `quit`, or nothing. */
 export function actionOf(key: Key, tab: Tab): ViewEvent | 'quit' | null {

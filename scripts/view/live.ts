@@ -1,33 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// One boot that stays: the gate's own matcher over the proof's lines, then the same guest goes on for a person to look at.
-// Invariant: the proof is judged by scripts/gate/matcher.ts alone; lines after the last marker are shown, never judged.
-// Limits: PROOF_LIMIT_MS of host time for the proof. Unlike the gate, waits take real time and there is no halt line, so a
-//         ladder that came whole is called PROVED here and PASS only by `just test-os`.
+// The image that passed, booted once more in real time (profile=run), for a person to look at until he stops it.
+// Invariant: it is the very bundle that passed, or it does not start; its bring-up is judged by the gate's matcher, line by line; what
+// comes after `init: ready` is shown, never judged.
+// Limits: UP_LIMIT_MS of host time until `init: ready`.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { bootArgs, qemuArgv } from '../../boot/machines.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
 import { RunFolder } from '../gate/evidence.js';
-import { readLadder } from '../gate/ladder.js';
+import { lastOfPhase, readLadder } from '../gate/ladder.js';
 import { LineSplitter, splitPrefix, type ConsoleLine } from '../gate/line-splitter.js';
 import { dropImage, findQemu, privateImage, Qemu } from '../gate/machine.js';
-import { Matcher, type GateEvent } from '../gate/matcher.js';
+import { Matcher } from '../gate/matcher.js';
 import { failureTitle } from '../gate/report.js';
+import { wrong } from '../lib/fail.js';
 import { ROOT } from '../lib/paths.js';
 import type { ViewEvent } from './model.js';
 
-const PROOF_LIMIT_MS = 60_000;
-
-/** How the proof went. */
-export type Outcome = 'proved' | 'red' | 'ended';
+const UP_LIMIT_MS = 30_000;
 
 export class Live {
-  /** settles when the proof is decided */
-  readonly decided: Promise<Outcome>;
-  private decide: (outcome: Outcome) => void = () => undefined;
-  private outcome: Outcome | null = null;
-  private readonly startedMs = Date.now();
+  /** settles with true once `init: ready` came, with false when the image went wrong before */
+  readonly up: Promise<boolean>;
+  private settle: (up: boolean) => void = () => undefined;
+  private judging = true;
   private readonly splitter = new LineSplitter();
 
   private constructor(
@@ -36,10 +33,10 @@ export class Live {
     private readonly folder: RunFolder,
     private readonly say: (event: ViewEvent) => void,
   ) {
-    this.decided = new Promise((resolve) => {
-      this.decide = (outcome) => {
-        this.outcome ??= outcome;
-        resolve(outcome);
+    this.up = new Promise((resolve) => {
+      this.settle = (up) => {
+        this.judging = false;
+        resolve(up);
       };
     });
   }
@@ -47,25 +44,28 @@ export class Live {
   /** Ends the guest and everything that was started for it; safe to call twice. */
   stop: () => Promise<void> = () => Promise.resolve();
 
-  /** Boots the shipping image. @throws Failure 2 or 3 when there is nothing to boot or to boot it with. */
-  static async start(say: (event: ViewEvent) => void, root: string = ROOT): Promise<Live> {
+  /**
+   * Boots the shipping image in real time.
+   * @param bundle the identity that passed @throws Failure 1 when the image is another one by now, 3 when it cannot be booted
+   */
+  static async start(bundle: string, say: (event: ViewEvent) => void, root: string = ROOT): Promise<Live> {
     const ladder = readLadder('proof', 'modern', root);
     const qemu = findQemu();
     const image = privateImage('shipping', root);
     try {
+      if (image.bundleIdentity !== bundle) wrong('the image was built anew while it was proving itself; run npm start again');
       const nonce = randomBytes(8).toString('hex');
       const folder = new RunFolder(join(root, 'build', 'logs'), 'view', new Date());
-      const append = bootArgs({ profile: 'proof', nonce, bundle: image.bundleIdentity, idle: 'sleep', stay: true });
+      const append = bootArgs({ profile: 'run', nonce, bundle, idle: 'sleep' });
       const argv = qemuArgv({
-        transport: 'modern', mode: 'view', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
+        transport: 'modern', mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
         sockets: image.sockets, console: 'pty', devices: true,
       });
-      say({ kind: 'starting', ladder, label: 'modern', runDir: relative(process.cwd(), folder.path) });
       const live = new Live(image.sockets.control, new Matcher(ladder, nonce), folder, say);
       const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
       const machine = new Qemu(qemu.path, argv, folder.file('qemu.stderr.log'), (bytes) => live.data(bytes));
-      const limit = setTimeout(() => live.late(), PROOF_LIMIT_MS);
-      void live.decided.then(() => clearTimeout(limit));
+      const limit = setTimeout(() => live.fail(`no \`init: ready\` within ${UP_LIMIT_MS / 1000} s`), UP_LIMIT_MS);
+      void live.up.then(() => clearTimeout(limit));
       void machine.exited.then(({ status, ours }) => {
         if (!ours) live.ended(status);
       });
@@ -93,37 +93,26 @@ export class Live {
   }
 
   private line(line: ConsoleLine): void {
-    if (this.outcome !== null) {
+    if (!this.judging) {
       this.folder.line(line.bytes);
       this.say({ kind: 'console', text: line.text });
       return;
     }
     const events = this.matcher.push(line);
     if (this.matcher.started) this.folder.line(line.bytes);
-    for (const event of events) this.judge(event);
-  }
-
-  private judge(event: GateEvent): void {
-    if (event.kind === 'red') {
-      this.say({ kind: 'red', failure: event.failure, title: failureTitle(event.failure) });
-      this.decide('red');
+    for (const event of events) {
+      if (event.kind === 'red') this.fail(failureTitle(event.failure));
+      else if (event.kind === 'marker' && event.marker.index === lastOfPhase(this.matcher.ladder, 'bring-up')) this.settle(true);
     }
-    if (event.kind !== 'marker') return;
-    const { marker, guestNs, uartLine } = event;
-    this.say({ kind: 'marker', seen: { marker, guestNs, uartLine } });
-    if (this.matcher.seen.length < this.matcher.ladder.markers.length) return;
-    this.say({ kind: 'proved', wallMs: Date.now() - this.startedMs });
-    this.decide('proved');
   }
 
-  private late(): void {
-    this.say({ kind: 'ended', how: `no verdict within ${PROOF_LIMIT_MS / 1000} s; see ${this.folder.path}` });
-    this.decide('ended');
+  private fail(how: string): void {
+    this.say({ kind: 'ended', how: `${how}; see ${relative(process.cwd(), this.folder.path)}` });
+    this.settle(false);
   }
 
   private ended(status: number): void {
     const stderr = readFileSync(this.folder.file('qemu.stderr.log'), 'utf8').trim().split('\n').at(-1) ?? '';
-    this.say({ kind: 'ended', how: `QEMU ended with status ${status} ${stderr}`.trim() });
-    this.decide('ended');
+    this.fail(`QEMU ended with status ${status} ${stderr}`.trim());
   }
 }

@@ -42,10 +42,10 @@ export interface SystemRow {
   value: string;
 }
 
-/** Where the boot stands. */
+/** Where things stand: the proof first, then the same image in real time. */
 export type Phase =
   | { kind: 'proving' }
-  | { kind: 'proved'; wallMs: number; guestNs: number }
+  | { kind: 'passed'; wallMs: number }
   | { kind: 'red'; failure: Failure; title: string }
   | { kind: 'ended'; how: string };
 
@@ -68,7 +68,7 @@ export interface ViewState {
   system: SystemRow[];
   /** why the control port gives nothing yet; null when it answers */
   control: string | null;
-  /** guest time of the last answer */
+  /** guest time of the running image, at its last answer */
   guestNs: number;
   wallMs: number;
 }
@@ -76,7 +76,7 @@ export interface ViewState {
 export type ViewEvent =
   | { kind: 'starting'; ladder: Ladder; label: string; runDir: string }
   | { kind: 'marker'; seen: Seen }
-  | { kind: 'proved'; wallMs: number }
+  | { kind: 'passed'; wallMs: number }
   | { kind: 'red'; failure: Failure; title: string }
   | { kind: 'ended'; how: string }
   | { kind: 'console'; text: string }
@@ -134,15 +134,16 @@ export function reduce(state: ViewState, event: ViewEvent): ViewState {
     case 'starting':
       return { ...state, ladder: event.ladder, label: event.label, runDir: event.runDir };
     case 'marker':
-      return { ...state, seen: [...state.seen, event.seen], guestNs: event.seen.guestNs };
-    case 'proved':
-      return { ...state, phase: { kind: 'proved', wallMs: event.wallMs, guestNs: state.guestNs }, control: 'connecting' };
+      return { ...state, seen: [...state.seen, event.seen] };
+    case 'passed':
+      return { ...state, phase: { kind: 'passed', wallMs: event.wallMs }, control: 'starting the image in real time' };
     case 'red': {
       const phase = { kind: 'red', failure: event.failure, title: event.title } as const;
-      return { ...state, phase, tab: 'proof', scroll: 0, control: 'connecting' };
+      return { ...state, phase, tab: 'proof', scroll: 0, control: 'the proof went red: nothing is running' };
     }
     case 'ended':
-      return state.phase.kind === 'red' ? state : { ...state, phase: { kind: 'ended', how: event.how } };
+      if (state.phase.kind === 'red') return state;
+      return { ...state, phase: { kind: 'ended', how: event.how }, control: `nothing is running: ${event.how}` };
     case 'console': {
       const { rows, gone } = keepNewest(state.console, [event.text], CONSOLE_ROWS_MAX);
       return { ...state, console: rows, consoleDropped: state.consoleDropped + gone };

@@ -28,8 +28,10 @@ function verdict(state: ViewState, paint: Paint): string {
   switch (state.phase.kind) {
     case 'proving':
       return paint.wait(`PROVING ${place}`);
-    case 'proved':
-      return `${paint.good(`PROVED ${place}`)} in ${(state.phase.wallMs / 1000).toFixed(2)} s, running ${seconds(state.guestNs)}`;
+    case 'passed': {
+      const passed = `${paint.good(`PASS ${place}`)} in ${(state.phase.wallMs / 1000).toFixed(2)} s`;
+      return state.guestNs === 0 ? passed : `${passed}, running ${seconds(state.guestNs)}`;
+    }
     case 'red':
       return paint.bad(`RED ${place}`);
     case 'ended':
@@ -118,9 +120,8 @@ function systemTab(state: ViewState, height: number, paint: Paint): string[] {
   const facts = table(state.system.map((row) => [safe(row.label), safe(row.value)]), new Set([1]));
   const lost = state.consoleDropped > 0 ? ` (${state.consoleDropped} older ones left this view)` : '';
   const console = state.console.map(safe);
-  const room = Math.max(0, height - facts.length - 2);
-  if (room === 0 || console.length === 0) return facts;
-  return [...facts, '', paint.head(`console since the proof${lost}`), ...tail(console, room, state.scroll)];
+  const lines = console.length === 0 ? facts : [...facts, '', paint.head(`console since bring-up${lost}`), ...console];
+  return page(lines, height, state.scroll);
 }
 
 function body(state: ViewState, size: Size, height: number, paint: Paint): string[] {

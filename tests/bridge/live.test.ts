@@ -35,17 +35,51 @@ async function until<T>(what: string, attempt: () => Promise<T | null>): Promise
   throw last;
 }
 
-test('profile run: the image scrapes by itself and the control port tells', { skip, timeout: 120_000 }, async () => {
+/** One image that runs: its control port, its console so far, and what ends it. */
+interface Running { readonly control: ControlClient; readonly console: () => string; stop(): Promise<void> }
+
+async function start(): Promise<Running> {
   const image = privateImage('shipping');
   const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
   const append = bootArgs({ profile: 'run', nonce: '00000000000000ab', bundle: image.bundleIdentity, idle: 'sleep' });
   const child = spawn(qemu!, qemuArgv({ transport: 'modern', mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath,
-    append, sockets: image.sockets, console: 'pty', devices: true }), { stdio: ['pipe', 'pipe', 'inherit'] });
+    append, sockets: image.sockets, console: 'pty', devices: true }), { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = new Promise((resolve) => { child.once('close', resolve); });
   const output: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk));
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await ended;
+    await bridge.close();
+    dropImage(image);
+  };
   try {
     const control = await until('control port', () => ControlClient.open(image.sockets.control));
+    return { control, console: () => Buffer.concat(output).toString(), stop: () => { control.close(); return stop(); } };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Every record that logd still has. */
+async function journal(control: ControlClient): Promise<LogRecord[]> {
+  const records: LogRecord[] = [];
+  for (let pages = 0; pages < 256; pages++) {
+    const page = await control.logs(records.at(-1)?.id ?? 0n);
+    if (page.records.length === 0) return records;
+    records.push(...page.records);
+  }
+  throw new Error('the journal has no end');
+}
+
+const scrapesIn = (records: readonly LogRecord[]): LogRecord[] =>
+  records.filter(({ scope, message }) => scope === 'dcgmd' && message === 'gpu scrape');
+
+test('profile run: the image scrapes by itself and the control port tells', { skip, timeout: 120_000 }, async () => {
+  const image = await start();
+  const { control } = image;
+  try {
     const gpu = await until('30 series of dcgmd', async () => {
       const rows = [];
       for (let cursor: number | null = 0; cursor !== null;) {
@@ -59,29 +93,18 @@ test('profile run: the image scrapes by itself and the control port tells', { sk
     assert.ok(gpu.every(({ labels }) => labels['source'] === 'replay'));
     assert.deepEqual(gpu.filter(({ name }) => name === 'hw.temperature').map(({ value }) => Number(value)), [30, 29, 26, 29, 28, 26, 28, 26]);
     const scrapes = await until('two scrapes in the journal', async () => {
-      const records: LogRecord[] = [];
-      for (let pages = 0; pages < 64; pages++) {
-        const page = await control.logs(records.at(-1)?.id ?? 0n);
-        if (page.records.length === 0) break;
-        records.push(...page.records);
-      }
+      const records = await journal(control);
       const ids = records.map(({ id }) => id);
       assert.deepEqual(ids, [...new Set(ids)].sort((a, b) => (a < b ? -1 : 1)), 'every record once, in order');
-      const found = records.filter(({ scope, message }) => scope === 'dcgmd' && message === 'gpu scrape');
-      return found.length >= 2 ? found : null;
+      return scrapesIn(records).length >= 2 ? scrapesIn(records) : null;
     });
     assert.ok(scrapes.every(({ fields }) => fields.includes('source=replay')));
     const status = await control.status(['logd', 'dcgmd', 'nobody']);
     assert.deepEqual(status.services.map(({ registered }) => registered), [true, true, false]);
     assert.ok(status.ports.find(({ name }) => name === 'org.vigil.dcgm')!.connected);
     await assert.rejects(control.logs(0n, 0), (error: ControlError) => error.status === 'bad_request');
-    const console = Buffer.concat(output).toString();
-    assert.ok(!/FAIL|PANIC|trap/.test(console), console);
-    control.close();
+    assert.ok(!/FAIL|PANIC|trap/.test(image.console()), image.console());
   } finally {
-    child.kill('SIGTERM');
-    await ended;
-    await bridge.close();
-    dropImage(image);
+    await image.stop();
   }
 });

@@ -2,7 +2,7 @@
 // Owns: the proof that the guest's numbers are those of abi/bridge.toml, that the expected GPU table of selftest is the
 // fixture's, and that the fixture is what the converter makes of its text form.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse } from 'smol-toml';
 import { convert, parseLabels, render } from '../../scripts/convert-capture.js';
@@ -79,6 +79,11 @@ test('converter round trip: capture to scrape to capture', () => {
   const capture = loadCapture(defaultFixture);
   const again = convert(toProm(capture), capture.provenance);
   assert.equal(render(again), readFileSync(defaultFixture, 'utf8'));
+});
+
+const scrape = new URL('../shared/fixtures/dcgm-exporter-8xh100.prom', root);
+test('the original scrape converts to the fixture', { skip: existsSync(scrape) ? false : 'the original scrape is not here' }, () => {
+  assert.equal(render(convert(readFileSync(scrape, 'utf8'), loadCapture(defaultFixture).provenance)), readFileSync(defaultFixture, 'utf8'));
 });
 
 test('converter names the line it does not understand', () => {

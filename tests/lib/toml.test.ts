@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shared recipe reader (assembly/lib/toml) under Node: what it takes it reads as smol-toml does, and what it refuses it refuses
-// with a code and the right line; limits at and over their edge; random documents and noise.
+// The shared recipe reader (assembly/lib/toml) under Node: what it takes it reads as smol-toml does, and what it
+// refuses it refuses with a code and the right line; limits at and over their edge; random documents and noise.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { parse } from 'smol-toml';

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// bundlemgrd's shipping module under Node over a bundle of the test: list, info, chunked fetch, policy, route status, refusals.
+// bundlemgrd's shipping module under Node over a bundle of the test: list, info, chunked fetch, policy, route status,
+// refusals.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
-import { buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step } from '../../runtime/node/index.js';
-import { fuzzed, id, mute, named, policyd, POLICYD_FAULTS, random, readReply, request, u16, u32, u64, type Question, type Reply } from './frames.js';
+import {
+  buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
+} from '../../runtime/node/index.js';
+import {
+  fuzzed, id, mute, named, policyd, POLICYD_FAULTS, random, readReply, request, u16, u32, u64, type Question, type
+  Reply,
+} from './frames.js';
 
 const S = { ok: 0, malformed: 1, unsupported: 2, notFound: 3, denied: 4, unavailable: 5 };
 const CHUNK = 8000;

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// execd's shipping module under Node with a simulated kernel side of processes: policy first, each loader refusal, ends from the kernel
-// alone, waits, crash records, the child table's limit, leaks, fuzzed frames.
+// execd's shipping module under Node with a simulated kernel side of processes: policy first, each loader refusal, ends
+// from the kernel alone, waits, crash records, the child table's limit, leaks, fuzzed frames.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { limit, loadAbi } from '../../scripts/lib/abi.js';
-import { buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step } from '../../runtime/node/index.js';
-import { frame, fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, u32, u64, u8, type Question, type Reply } from './frames.js';
+import {
+  buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
+} from '../../runtime/node/index.js';
+import {
+  frame, fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, u32, u64, u8, type Question, type Reply,
+} from './frames.js';
 
 const abi = loadAbi();
 const CHILDREN = limit(abi, 'execd', 'children_max');

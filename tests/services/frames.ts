@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builds and reads the frames of policyd, samgrd, rngd, timed, bundlemgrd and execd byte by byte from docs/format/wire-*.md,
-// apart from the guest's codec, so that tests hold the two against each other. Also a policyd that answers as told.
+// Builds and reads the frames of policyd, samgrd, rngd, timed, bundlemgrd and execd byte by byte from
+// docs/format/wire-*.md, apart from the guest's codec, so that tests hold the two against each other. Also a policyd
+// that answers as told.
 import { fnv1a64 } from '../../scripts/lib/abi.js';
 import type { Outcome, Peer, PeerMessage } from '../../runtime/node/index.js';
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// rngd's shipping module under Node against a simulated virtio-rng: limits, policy in every way it can fail, a device that is short,
-// slow, silent, stuck or sick, and that no entropy stays or is repeated.
+// rngd's shipping module under Node against a simulated virtio-rng: limits, policy in every way it can fail, a device
+// that is short, slow, silent, stuck or sick, and that no entropy stays or is repeated.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { limit, loadAbi } from '../../scripts/lib/abi.js';
-import { buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step } from '../../runtime/node/index.js';
-import { fuzzed, id, mute, policyd, POLICYD_FAULTS, random, readReply, request, u16, type Question, type Reply } from './frames.js';
+import {
+  buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
+} from '../../runtime/node/index.js';
+import {
+  fuzzed, id, mute, policyd, POLICYD_FAULTS, random, readReply, request, u16, type Question, type Reply,
+} from './frames.js';
 
 const abi = loadAbi();
 const EDGE = limit(abi, 'rngd', 'entropy_bytes_max');

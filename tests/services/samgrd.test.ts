@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// samgrd's shipping module under Node: registration by init-lite alone, lookups that fail closed, restart, table limits, leaks,
-// fuzzed frames.
+// samgrd's shipping module under Node: registration by init-lite alone, lookups that fail closed, restart, table
+// limits, leaks, fuzzed frames.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { limit, loadAbi } from '../../scripts/lib/abi.js';
-import { buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step } from '../../runtime/node/index.js';
-import { fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, type Question, type Reply } from './frames.js';
+import {
+  buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
+} from '../../runtime/node/index.js';
+import {
+  fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, type Question, type Reply,
+} from './frames.js';
 
 const NAMES_MAX = limit(loadAbi(), 'samgrd', 'names_max');
 const S = { ok: 0, malformed: 1, unsupported: 2, notFound: 3, denied: 4, overLimit: 5, dead: 6, unavailable: 7 };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// timed's shipping module under Node on a virtual clock: windows, firing, order, deferred sleeps, caps, owners, misses, cancels, leaks,
-// fuzzed frames, and a random schedule against a model.
+// timed's shipping module under Node on a virtual clock: windows, firing, order, deferred sleeps, caps, owners, misses,
+// cancels, leaks, fuzzed frames, and a random schedule against a model.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { limit, loadAbi } from '../../scripts/lib/abi.js';
-import { buildModule, Host, type HostOptions, type Outcome, type Peer, type PeerMessage, type Script, type Step } from '../../runtime/node/index.js';
+import {
+  buildModule, Host, type HostOptions, type Outcome, type Peer, type PeerMessage, type Script, type Step,
+} from '../../runtime/node/index.js';
 import { fuzzed, id, mute, random, readReply, request, u32, u64, u8, type Reply } from './frames.js';
 
 const abi = loadAbi();

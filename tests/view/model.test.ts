@@ -31,9 +31,9 @@ function gauge(gpu: number, value: bigint, source: string | null): SeriesRow {
   return { name: 'hw.temperature', kind: 'gauge', producer: 'dcgmd', labels, value, count: 1n };
 }
 
-/** Proved, control port answering, with this much in it. */
+/** Passed, control port answering, with this much in it. */
 function running(...events: ViewEvent[]): ViewState {
-  return after(starting, ...seen(ladder.markers.length), { kind: 'proved', wallMs: 1234 }, { kind: 'control', trouble: null }, ...events);
+  return after(starting, ...seen(ladder.markers.length), { kind: 'passed', wallMs: 1234 }, { kind: 'control', trouble: null }, ...events);
 }
 
 test('while proving: the newest markers, their guest time, and the one that is awaited', () => {
@@ -43,12 +43,12 @@ test('while proving: the newest markers, their guest time, and the one that is a
   assert.match(text, new RegExp(`PROVING 5/${ladder.markers.length}`));
   assert.ok(text.includes(`00000.004000000 ${ladder.markers[4]?.text}`));
   assert.ok(text.includes(`… awaiting ${ladder.markers[5]?.text}`));
-  assert.doesNotMatch(text, /PROVED|✗/);
+  assert.doesNotMatch(text, /PASS|✗/);
 });
 
-test('a whole ladder is PROVED and awaits nothing', () => {
+test('a whole ladder is a PASS and awaits nothing', () => {
   const text = plain(running());
-  assert.match(text, new RegExp(`PROVED ${ladder.markers.length}/${ladder.markers.length} in 1.23 s`));
+  assert.match(text, new RegExp(`PASS ${ladder.markers.length}/${ladder.markers.length} in 1.23 s`));
   assert.match(text, /every marker came, once and in order/);
   assert.doesNotMatch(text, /awaiting/);
 });
@@ -60,7 +60,7 @@ test('red: says why, where the evidence lies, and marks the phase', () => {
   assert.match(text, /unexpected line "x: boo"/);
   assert.match(text, /evidence: build\/logs\/x/);
   assert.match(text, /✗ bring-up/);
-  assert.doesNotMatch(text, /PROVED/);
+  assert.doesNotMatch(text, /PASS/);
 });
 
 test('an end after red does not hide the reason', () => {

@@ -162,8 +162,30 @@ function endOfValue(ptr: usize, at: u32, end: u32, quote: u32, wholeLine: bool):
   return i;
 }
 
+/**
+ * Whether redactSpan surely replaces nothing in [from, end): no token long enough for a shape, no key sign, no option, no word
+ * that begins like an authentication scheme. One cheap pass for what most records are; false means only "look closely".
+ */
+function isPlain(ptr: usize, from: u32, end: u32): bool {
+  let run: u32 = 0;
+  for (let at = ptr + from, stop = ptr + end; at < stop; at++) {
+    const c = <u32>load<u8>(at);
+    if (!isTokenByte(c)) {
+      if (c == COLON || c == EQUALS) return false;
+      run = 0;
+      continue;
+    }
+    if (run == 0 && (c | 32) == 98) return false; // b of bearer or basic
+    run += 1;
+    if (run == SHAPE_BYTES_MIN) return false;
+    if (c == DASH && at + 1 < stop && <u32>load<u8>(at + 1) == DASH) return false;
+  }
+  return true;
+}
+
 /** Redacts [read, end) into [write, ...) of the same bytes; write <= read always. Returns the new write position. */
 function redactSpan(ptr: usize, writeFrom: u32, readFrom: u32, end: u32, digestKey: bool): u32 {
+  if (isPlain(ptr, readFrom, end)) return copyDown(ptr, writeFrom, readFrom, end);
   let write = writeFrom;
   let read = readFrom;
   let token = write; // where the current token starts in the output
@@ -268,9 +290,10 @@ function redactSpan(ptr: usize, writeFrom: u32, readFrom: u32, end: u32, digestK
 
 /** Whether the blank after this token separates it from a secret: `Bearer XXXX`, `Basic dXNl...`, `--password XXXX`. */
 function startsSecretArgument(ptr: usize, token: u32, len: u32, next: u32, end: u32): bool {
+  const first = <u32>load<u8>(ptr + token) | 32;
+  if (first != 98 && <u32>load<u8>(ptr + token) != DASH) return false;
   const stop = endOfValue(ptr, next, end, 0, false);
   if (stop - next == 0) return false;
-  const first = <u32>load<u8>(ptr + token) | 32;
   if (first == 98 && stop - next >= CREDENTIAL_BYTES_MIN) { // b
     if (wordIs(ptr + token, len, "bearer")) return true;
     if (wordIs(ptr + token, len, "basic")) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one reader of recipe files: a strict subset of TOML 1.0, pulled one item at a time. It owns the syntax; which
-// keys exist and what they may hold is the caller's. Subset: `[table]`, `[[table]]`, `key = value` with bare keys, where
-// a value is an unsigned integer (decimal, `_` between digits), a basic string without escapes, or an array of only
-// integers or only strings (may span lines, may end in a comma). Whatever else TOML has is an error, never skipped.
-// Invariant: the reader never reads outside [start, end) and each call advances or returns TOML_END or TOML_ERROR, so
-// a caller's loop ends. Limits: text of TOML_BYTES_MAX bytes, TOML_NAMES_MAX names (tables and keys), TOML_ITEMS_MAX items.
-// One document at a time: the state is the module's. No allocation.
+// keys exist and what they may hold is the caller's. Subset: `[table]`, `[[table]]`, `key = value` with bare keys,
+// where a value is an unsigned integer (decimal, `_` between digits), a basic string without escapes, or an array of
+// only integers or only strings (may span lines, may end in a comma). Whatever else TOML has is an error, never
+// skipped.
+// Invariant: the reader never reads outside [start, end) and each call advances or returns TOML_END or TOML_ERROR, so a
+// caller's loop ends. Limits: text of TOML_BYTES_MAX bytes, TOML_NAMES_MAX names (tables and keys), TOML_ITEMS_MAX
+// items. One document at a time: the state is the module's. No allocation.
 
 /** End of the document. */
 export const TOML_END: u32 = 0;

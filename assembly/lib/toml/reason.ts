@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words for each refusal of reader.ts, so that a console line can say `policyd: FAIL recipe line 12 duplicate_name`.
-// Literals only: nothing is allocated.
+// The words for each refusal of reader.ts, so that a console line can say `policyd: FAIL recipe line 12
+// duplicate_name`. Literals only: nothing is allocated.
 import {
   TOML_E_TOO_LONG, TOML_E_CHARACTER, TOML_E_TABLE, TOML_E_KEY, TOML_E_EQUALS, TOML_E_VALUE, TOML_E_INTEGER,
   TOML_E_INTEGER_RANGE, TOML_E_STRING, TOML_E_ARRAY, TOML_E_ARRAY_MIXED, TOML_E_ITEMS, TOML_E_REST, TOML_E_DUPLICATE,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Wire numbers of bundlemgrd (protocol BN; tables in docs/format/wire-bundlemgrd.md).
 
-/** first u16. Body: total u16, count u16, then count records {index u16, flags u32, wasm_len u32, name_len u8, name}. */
+/** first u16. Body: total u16, count u16, count records {index u16, flags u32, wasm_len u32, name_len u8, name}. */
 export const BN_OP_LIST: u8 = 1;
 /** name_len u8, name of a target. Body: policyd's ROUTE decision for the sender, u8. */
 export const BN_OP_ROUTE_STATUS: u8 = 2;

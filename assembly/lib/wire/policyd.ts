@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Wire numbers of policyd (protocol PO, nonce u32; tables in docs/format/wire-policyd.md). CHECK_CAP, CHECK_CAP_DELEGATED and
-// STATS carry version 2 (protocol PO of nexus-ipc), ROUTE and EXEC version 3 (PO3). A decision is the reply's status
-// byte followed by one zero byte; STATS has PO_STATS_COUNTERS u64 counters instead.
+// Wire numbers of policyd (protocol PO, nonce u32; tables in docs/format/wire-policyd.md). CHECK_CAP,
+// CHECK_CAP_DELEGATED and STATS carry version 2 (protocol PO of nexus-ipc), ROUTE and EXEC version 3 (PO3). A decision
+// is the reply's status byte followed by one zero byte; STATS has PO_STATS_COUNTERS u64 counters instead.
 
 /** requester u64, target u64: may requester send to target? The requester is the sender itself unless it delegates. */
 export const PO_OP_ROUTE: u8 = 2;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Protocol of the probe fixtures (probe-a, probe-b, probe-c: three live instances of one module). Header and nonce as everywhere.
+import { sys_instret } from "../../gen/syscalls";
 import { Protocol } from "../nexus-ipc/frame";
 
 export const FX: Protocol = Protocol.of(0x46, 0x58, 1, 4, false);
@@ -21,6 +22,8 @@ export const FX_KEEP: u8 = 8;
 export const FX_SAY: u8 = 9;
 /** Never answers. */
 export const FX_SILENT: u8 = 10;
+/** until u64: sent, no answer: counts until that instruction and notes every gap; FX_GAPS answers count u32, then the pairs. */
+export const FX_SPIN: u8 = 11;
 /** Grows memory past its limit; answers with what memory.grow gave (-1) i64. */
 export const FX_GROW: u8 = 12;
 /** count u32: after the answer, echoes that many messages in the bare receive loop (bench). */
@@ -29,6 +32,40 @@ export const FX_RAW_ECHO: u8 = 13;
 export const FX_CALL_BACK: u8 = 14;
 /** Sends the moved capability's endpoint messages of the body until it is full; answers how many went. */
 export const FX_FLOOD: u8 = 15;
+
+export const FX_GAPS: u8 = 16;
+/** Answers with the instruction u64 at which this instance's main began and its generation u32 (bench). */
+export const FX_BEGAN: u8 = 17;
+
+/** A gap in one's own running: the last instruction count before it and the first one after it. */
+@unmanaged
+export class Gap {
+  before: u64;
+  after: u64;
+}
+export const GAP_BYTES: u32 = 16;
+export const GAPS_MAX: u32 = 16;
+/** More than the loop below takes for one turn, less than any trap. */
+const GAP_MIN: u64 = 64;
+
+/** Runs until instruction `until` and notes up to GAPS_MAX gaps at `into`, in order; how many there were. */
+export function spin(until: u64, into: usize): u32 {
+  let count: u32 = 0;
+  let last = <u64>sys_instret();
+  while (last < until) {
+    const now = <u64>sys_instret();
+    if (now - last > GAP_MIN) {
+      if (count < GAPS_MAX) {
+        const gap = changetype<Gap>(into + count * GAP_BYTES);
+        gap.before = last;
+        gap.after = now;
+      }
+      count++;
+    }
+    last = now;
+  }
+  return count;
+}
 
 /** The series both sides compute: the logistic map, whose bits depend on every step. */
 export function floatSeries(seed: u32, steps: u32): u64 {

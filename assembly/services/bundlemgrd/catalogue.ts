@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the bundle holds, as the kernel's loader vouches for it: one row a service of the manifest, read once.
-// Invariant: rows come from manifest records (docs/format/bundle.md) and are never changed; images are read from the bundle
-// when they are fetched, never kept.
+// Invariant: rows come from manifest records (docs/format/bundle.md) and are never changed; images are read from the
+// bundle when they are fetched, never kept.
 // Limit: limits.bundlemgrd services_max rows.
 import { BUNDLEMGRD_SERVICES_MAX } from "../../gen/limits";
 import { E_NOT_FOUND } from "../../gen/errors";

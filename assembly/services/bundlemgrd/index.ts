@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // bundlemgrd: what the bundle holds, and the bytes of an image (docs/format/wire-bundlemgrd.md).
-// Invariant: LIST, INFO and FETCH_IMAGE need bundle.list, bundle.info and bundle.fetch, asked of policyd for each request
-// through the shared decoder; nothing is told without. The first piece of a fetch is decided anew like every other.
+// Invariant: LIST, INFO and FETCH_IMAGE need bundle.list, bundle.info and bundle.fetch, asked of policyd for each
+// request through the shared decoder; nothing is told without. The first piece of a fetch is decided anew like every
+// other.
 // Limits: pieces of nexus-ipc's transfer, limits.bundlemgrd, LIST pages of LIST_MAX records.
 import { M_BUNDLEMGRD_READY, mark } from "../../gen/markers";
 import { MUT_BUNDLEMGRD_FLIPS_BYTE, MUT_BUNDLEMGRD_READY_EVIDENCE_BROKEN, mutant } from "../../gen/mutants";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The children that execd started: who asked, what runs, how it ended, who waits.
-// Invariant: a row's end comes from the kernel's process_event alone; what a client says about a child changes nothing. An
-// ended row is kept until its place is needed, oldest end first; a running one is never given up.
+// Invariant: a row's end comes from the kernel's process_event alone; what a client says about a child changes nothing.
+// An ended row is kept until its place is needed, oldest end first; a running one is never given up.
 // Limit: limits.execd children_max rows.
 import { EXECD_CHILDREN_MAX } from "../../gen/limits";
 

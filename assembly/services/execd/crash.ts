@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Crash records: one logd record (event=crash.v1) for each child that the kernel ended for a cause other than exit.
-// Invariant: the record is made from the kernel's event and execd's own row, never from a client's words. It goes through
-// nexus-log's ring: what logd's queue does not take waits there, and a loss is counted there.
+// Invariant: the record is made from the kernel's event and execd's own row, never from a client's words. It goes
+// through nexus-log's ring: what logd's queue does not take waits there, and a loss is counted there.
 import { TRAP_NAMES, TRAP_NAMES_COUNT } from "../../gen/traps";
 import { logError } from "../../lib/nexus-log/index";
 import { Child } from "./children";
@@ -18,7 +18,8 @@ export function crashReport(child: Child): void {
   line.end();
 }
 
-// Address of the trap's name (TRAP_NAMES: a length byte before each); trapLength is its length. An unknown number is a bug.
+// Address of the trap's name (TRAP_NAMES: a length byte before each); trapLength is its length. An unknown number is a
+// bug.
 function trapName(cause: u32): usize {
   assert(cause >= 1 && cause <= TRAP_NAMES_COUNT);
   let at = TRAP_NAMES;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// execd: runs a module of the bundle by policy, tells its requester how it ended, and logs each crash (docs/format/wire-execd.md).
-// Invariant: who asks is the kernel's sender id; only the requester of an EXEC may WAIT for its child; ends and causes come
-// from the kernel alone. A wait is a deferred answer: execd itself never waits for a child.
+// execd: runs a module of the bundle by policy, tells its requester how it ended, and logs each crash
+// (docs/format/wire-execd.md).
+// Invariant: who asks is the kernel's sender id; only the requester of an EXEC may WAIT for its child; ends and causes
+// come from the kernel alone. A wait is a deferred answer: execd itself never waits for a child.
 // Limits: limits.execd children_max and wait_max_ns.
 import { EXECD_CHILDREN_MAX, EXECD_WAIT_MAX_NS } from "../../gen/limits";
 import { M_EXECD_READY, mark } from "../../gen/markers";
 import {
-  MUT_EXECD_BELIEVES_REPORTS, MUT_EXECD_READY_EVIDENCE_BROKEN, MUT_EXECD_REPORTS_WRONG_EXIT, MUT_EXECD_SKIPS_CRASH_REPORT,
-  mutant,
+  MUT_EXECD_BELIEVES_REPORTS, MUT_EXECD_READY_EVIDENCE_BROKEN, MUT_EXECD_REPORTS_WRONG_EXIT,
+  MUT_EXECD_SKIPS_CRASH_REPORT, mutant,
 } from "../../gen/mutants";
 import { SVC_EXECD_ID } from "../../gen/services";
 import { sys_process_event, sys_time_ns } from "../../gen/syscalls";
@@ -20,7 +21,9 @@ import {
   EX_OVER_LIMIT, EX_REFUSED, EX_TIMEOUT, EX_UNSUPPORTED,
 } from "../../lib/wire/execd";
 import { logInfo } from "../../lib/nexus-log/index";
-import { CHILD_FREE, CHILD_RUNNING, Child, childAt, childEnd, childFind, childNextTimeout_ns, childTake } from "./children";
+import {
+  CHILD_FREE, CHILD_RUNNING, Child, childAt, childEnd, childFind, childNextTimeout_ns, childTake,
+} from "./children";
 import { crashReport } from "./crash";
 import { spawnAllowed, spawnDetail, spawnEndpoint, spawnGeneration, spawnIndex, spawnRun } from "./spawn";
 import {
@@ -104,8 +107,9 @@ function onWait(request: Request): void {
   arm();
 }
 
+// The mutant spoils the one code that phase exec proves; the codes that carry other proofs' answers stay.
 function shownCode(child: Child): u64 {
-  return mutant(MUT_EXECD_REPORTS_WRONG_EXIT) ? child.code + 1 : child.code;
+  return mutant(MUT_EXECD_REPORTS_WRONG_EXIT) && child.code == 42 ? 41 : child.code;
 }
 
 // Ends are the kernel's to report, so this op is refused whatever it says.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a name to a running process: policyd allows, bundlemgrd knows it, the kernel's loader verifies it, execd starts it.
-// Invariant: no step is skipped and none is repeated; a failure after process_create ends the child again, so nothing is left
-// half made. A child gets exactly the slots that its manifest entry names, with SEND alone, and only those that execd has.
+// From a name to a running process: policyd allows, bundlemgrd knows it, the kernel's loader verifies it, execd starts
+// it.
+// Invariant: no step is skipped and none is repeated; a failure after process_create ends the child again, so nothing
+// is left half made. A child gets exactly the slots that its manifest entry names, with SEND alone, and only those that
+// execd has.
 import { E_BAD_MODULE, E_BUSY } from "../../gen/errors";
 import { MUT_EXECD_SKIPS_POLICY, mutant } from "../../gen/mutants";
 import { SLOT_INIT, SLOT_LOGD, SLOT_METRICSD, SLOT_POLICYD, SLOT_SAMGRD } from "../../gen/slots";
@@ -9,7 +11,8 @@ import {
   sys_cap_close, sys_process_create, sys_process_endpoint, sys_process_grant, sys_process_kill, sys_process_start,
 } from "../../gen/syscalls";
 import {
-  BN, DELEGATE_DENIED, PO_EXEC, REPLY_OK, Route, SenderId, beginRequest, callRequest, delegatePair, delegateReason, reply,
+  BN, DELEGATE_DENIED, PO_EXEC, REPLY_OK, Route, SenderId, beginRequest, callRequest, delegatePair, delegateReason,
+  reply,
 } from "../../lib/nexus-ipc/index";
 import { fnv1a64 } from "../../lib/bounded/fnv";
 import { BN_INFO_BYTES, BN_NOT_FOUND, BN_OK, BN_OP_INFO } from "../../lib/wire/bundlemgrd";

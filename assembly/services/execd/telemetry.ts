@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What execd measures and logs of itself: spawn counters, and one span an exec that lives from the request to the child's end.
+// What execd measures and logs of itself: spawn counters, and one span an exec that lives from the request to the
+// child's end.
 // Invariant: the service has one tick, shared by pending waits and by the sending of that; the earlier one sets it.
 import { SVC_EXECD_ID } from "../../gen/services";
 import { SLOT_METRICSD } from "../../gen/slots";
@@ -7,8 +8,8 @@ import { sys_time_ns } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
 import { sinkFlush, sinkStart, sinkWaiting } from "../../lib/nexus-log/index";
 import {
-  FLUSH_DELAY_NS, MT_SPAN_ERROR, MT_SPAN_OK, Span, counter, counterAdd, metricsFlush, metricsInit, metricsWaiting, rootSpan,
-  spanEnd, spanStart,
+  FLUSH_DELAY_NS, MT_SPAN_ERROR, MT_SPAN_OK, Span, counter, counterAdd, metricsFlush, metricsInit, metricsWaiting,
+  rootSpan, spanEnd, spanStart,
 } from "../../lib/nexus-metrics/index";
 
 const spawnOk = counter("execd.spawn.ok");

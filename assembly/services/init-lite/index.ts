@@ -17,6 +17,7 @@ import { idOf, indexOf, manifestRead, nameBytes, nameOf, serviceCount, startsAtB
 import { childrenEnded, create, ping, register, registerAll, start } from "./supervise";
 import { countFailed, countStarted, telemetryArm, telemetryStart } from "./telemetry";
 import { skipsUp } from "./mutants";
+import { leftOut, withoutRead } from "./without";
 
 export const vigil_abi: i32 = 1;
 
@@ -70,6 +71,7 @@ function onNotify(bits: u64): void { childrenEnded(serviceCount() - 1); }
 export function main(): void {
   if (!mutant(MUT_INIT_SKIPS_START)) mark(M_INIT_START);
   const services = manifestRead();
+  withoutRead();
   for (let i: u32 = 1; i < services; i++) {
     if (startsAtBoot(i) && create(i) != 0) fail(i, " not loaded");
   }
@@ -78,6 +80,10 @@ export function main(): void {
   const metricsd = indexOf(SVC_METRICSD_ID);
   for (let i: u32 = 1; i < services; i++) {
     if (!startsAtBoot(i) || handleOf(i) == 0) continue;
+    if (leftOut(nameOf(i), nameBytes(i))) {
+      say("without ", i, "");
+      continue;
+    }
     if (!bringUp(i)) all = false;
     else if (i == samgrd) all = registerAll(i) && all;
     else if (i > samgrd) all = register(i) && all;

@@ -70,15 +70,30 @@ function judge(body: Reader, sender: SenderId, record: LogRecord): u8 {
   return takeToken(sender) ? LO_OK : LO_RATE_LIMITED;
 }
 
-/** Control characters would let a record drive the terminal that shows it; newlines separate lines of message and fields. */
+const LOW_BYTES: u64 = 0x2020_2020_2020_2020;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+const ALL_DELETE: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/** Control characters would let a record drive the terminal that shows it; newlines separate lines of message and fields.
+ *  Eight bytes at a time: a word without a byte below 32 and without 127 needs no closer look. */
 function hasControl(text: usize, bytes: u32, lines: bool): bool {
-  for (let i: u32 = 0; i < bytes; i++) {
-    const byte = load<u8>(text + i);
-    if (byte < 32) {
-      if (!lines || byte != ASCII_NEWLINE) return true;
-    } else if (byte == 127) return true;
+  let i: u32 = 0;
+  for (; i + 8 <= bytes; i += 8) {
+    const word = load<u64>(text + i);
+    const low = (word - LOW_BYTES) & ~word;
+    const erase = word ^ ALL_DELETE;
+    if (((low | ((erase - ONES) & ~erase)) & HIGH_BITS) == 0) continue;
+    for (let at = i; at < i + 8; at++) if (isControl(text + at, lines)) return true;
   }
+  for (; i < bytes; i++) if (isControl(text + i, lines)) return true;
   return false;
+}
+
+function isControl(at: usize, lines: bool): bool {
+  const byte = load<u8>(at);
+  if (byte >= 32) return byte == 127;
+  return !lines || byte != ASCII_NEWLINE;
 }
 
 function takeToken(sender: SenderId): bool {

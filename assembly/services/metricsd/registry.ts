@@ -19,7 +19,7 @@ import { canonicalLabels, canonicalLength, canonicalise } from "./labels";
 import { Sender, inQuarantine, noteCapReject } from "./senders";
 
 const NONE: u32 = 0xffff;
-const METRIC_HEADS: u32 = 512;
+const METRIC_HEADS: u32 = 2048;
 const SERIES_HEADS: u32 = 4096;
 const SERIES_BYTES: u32 = 48;
 const METRIC_BYTES: u32 = 24;
@@ -63,7 +63,7 @@ const metricTable: usize = memory.data(METRICSD_METRICS_MAX * 24, 8);
 const histograms: usize = memory.data(METRICSD_HISTOGRAMS_MAX * (16 + (METRICSD_BUCKETS_MAX + 1) * 8), 8);
 const text: usize = memory.data(METRICSD_TEXT_BYTES_MAX);
 const seriesHeads: usize = memory.data(8192, 2);
-const metricHeads: usize = memory.data(1024, 2);
+const metricHeads: usize = memory.data(4096, 2);
 const dirtyQueue: usize = memory.data(METRICSD_SERIES_MAX * 2, 2);
 let seriesCount: u32 = 0;
 let metricCount: u32 = 0;
@@ -74,7 +74,7 @@ let dirtyCount: u32 = 0;
 let updates: u64 = 0;
 
 memory.fill(seriesHeads, 0xff, 8192);
-memory.fill(metricHeads, 0xff, 1024);
+memory.fill(metricHeads, 0xff, 4096);
 
 export function seriesUsed(): u32 {
   return seriesCount;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The audit trail: one logd record a decision, sent without waiting from a bounded ring.
-// Invariant: decisions = sent + waiting + lost, at every moment; a record carries the decision's number, so a gap shows. The
-// trail never asks anyone, so it cannot cause a decision, and policyd never waits for logd.
-// Limits: limits.policyd audit_ring records (a full ring drops its oldest and counts it), audit_burst sends at a time; what
-// logd's queue did not take is tried again after audit_retry_ns.
+// Invariant: decisions = sent + waiting + lost, at every moment; a record carries the decision's number, so a gap
+// shows. The trail never asks anyone, so it cannot cause a decision, and policyd never waits for logd.
+// Limits: limits.policyd audit_ring records (a full ring drops its oldest and counts it), audit_burst sends at a time;
+// what logd's queue did not take is tried again after audit_retry_ns.
 import { POLICYD_AUDIT_BURST, POLICYD_AUDIT_RETRY_NS, POLICYD_AUDIT_RING } from "../../gen/limits";
 import { MUT_POLICYD_SKIPS_AUDIT, mutant } from "../../gen/mutants";
 import { SLOT_LOGD } from "../../gen/slots";

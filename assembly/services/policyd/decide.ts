@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The decisions themselves: pure functions of the table, the kernel-stamped sender and the question.
-// Invariant: whoever asks about someone else than itself needs policy.delegate, whatever the answer about the other would be;
-// nothing in a payload says who asks. Everything not granted is denied.
-import { MUT_POLICYD_ALLOWS_ALL, MUT_POLICYD_DENIES_ALL, MUT_POLICYD_TRUSTS_REQUESTER, mutant } from "../../gen/mutants";
+// Invariant: whoever asks about someone else than itself needs policy.delegate, whatever the answer about the other
+// would be; nothing in a payload says who asks. Everything not granted is denied.
+import {
+  MUT_POLICYD_ALLOWS_ALL, MUT_POLICYD_DENIES_ALL, MUT_POLICYD_TRUSTS_REQUESTER, mutant,
+} from "../../gen/mutants";
 import { rowHasCap, rowHasCapNamed, rowHasExec, rowHasRoute, tableRow } from "./table";
 
 /** Why a decision came out as it did: the `reason` of its audit record. */

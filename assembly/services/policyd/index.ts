@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// policyd: the only allow/deny authority. Answers CHECK_CAP, CHECK_CAP_DELEGATED, ROUTE, EXEC and STATS (docs/format/wire-policyd.md)
-// from the table of recipes/policy/base.toml, and audits each decision to logd.
-// Invariant: it waits for nobody (no declared edge), denies what the table does not grant, and with a recipe that does not
-// load it is never ready and denies everything. Identity is the kernel's sender id.
+// policyd: the only allow/deny authority. Answers CHECK_CAP, CHECK_CAP_DELEGATED, ROUTE, EXEC and STATS
+// (docs/format/wire-policyd.md) from the table of recipes/policy/base.toml, and audits each decision to logd.
+// Invariant: it waits for nobody (no declared edge), denies what the table does not grant, and with a recipe that does
+// not load it is never ready and denies everything. Identity is the kernel's sender id.
 import { M_POLICYD_READY, mark } from "../../gen/markers";
 import { MUT_POLICYD_ACCEPTS_TRAILING, MUT_POLICYD_READY_EVIDENCE_BROKEN, mutant } from "../../gen/mutants";
 import { SVC_INIT_LITE_ID } from "../../gen/services";
 import { sys_console_line } from "../../gen/syscalls";
-import { PO, PO3, Request, Writer, serve, serverAlsoServes, serverOnTick, serverRoute, serverRouteInit } from "../../lib/nexus-ipc/index";
 import {
-  PO_ALLOW, PO_CAP_BYTES_MAX, PO_DENY, PO_MALFORMED, PO_OP_CHECK_CAP, PO_OP_CHECK_CAP_DELEGATED, PO_OP_EXEC, PO_OP_ROUTE,
-  PO_OP_STATS, PO_UNSUPPORTED,
+  PO, PO3, Request, Writer, serve, serverAlsoServes, serverOnTick, serverRoute, serverRouteInit,
+} from "../../lib/nexus-ipc/index";
+import {
+  PO_ALLOW, PO_CAP_BYTES_MAX, PO_DENY, PO_MALFORMED, PO_OP_CHECK_CAP, PO_OP_CHECK_CAP_DELEGATED, PO_OP_EXEC,
+  PO_OP_ROUTE, PO_OP_STATS, PO_UNSUPPORTED,
 } from "../../lib/wire/policyd";
 import { audit, auditFlush, auditUseLogd, auditsLost, auditsSent, auditsWaiting } from "./audit";
 import { REASON_GRANTED, decideCap, decideExec, decideRoute } from "./decide";

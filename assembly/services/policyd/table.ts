@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The policy table: who may do what, read once from the bundle file recipes/policy/base.toml. Deny by default: what no row
-// grants is denied, and a file that breaks any rule here leaves the table empty and policyd not ready.
-// A row is a [[subject]] with name, caps (what it holds), routes (whom it may send to) and execs (what it may have run).
+// The policy table: who may do what, read once from the bundle file recipes/policy/base.toml. Deny by default: what no
+// row grants is denied, and a file that breaks any rule here leaves the table empty and policyd not ready.
+// A row is a [[subject]] with name, caps (what it holds), routes (whom it may send to) and execs (what it may have
+// run).
 // Invariant: a subject's id is FNV-1a 64 of its name, the kernel's own rule; there are no aliases and no wildcards.
 // Limits: limits.policyd. The text of the recipe stays in memory, because rows point into it.
 import { fnv1a64 } from "../../lib/bounded/fnv";
 import { literalByte } from "../../lib/bounded/text";
 import {
-  TOML_ARRAY_STRING, TOML_ARRAY_U64, TOML_END, TOML_ERROR, TOML_STRING, TOML_TABLE, TOML_TABLE_ARRAY, TOML_U64, tomlError, tomlItemCount,
-  tomlItemLen, tomlItemPtr, tomlLine, tomlNameIs, tomlNext, tomlOpen, tomlTextLen, tomlTextPtr, tomlU64,
+  TOML_ARRAY_STRING, TOML_ARRAY_U64, TOML_END, TOML_ERROR, TOML_STRING, TOML_TABLE, TOML_TABLE_ARRAY, TOML_U64,
+  tomlError, tomlItemCount, tomlItemLen, tomlItemPtr, tomlLine, tomlNameIs, tomlNext, tomlOpen, tomlTextLen,
+  tomlTextPtr, tomlU64,
 } from "../../lib/toml/reader";
 import { tomlReason } from "../../lib/toml/reason";
 import {
@@ -21,7 +23,8 @@ const BUNDLE_FILE: u32 = 1;
 const VERSION: u64 = 1;
 const PATH: string = "recipes/policy/base.toml";
 
-// Row: {id u64, capCount u32, routeCount u32, execCount u32, given u32, caps {ptr u32, len u32}[16], routes u64[32], execs u64[16]}.
+// Row: {id u64, capCount u32, routeCount u32, execCount u32, given u32, caps {ptr u32, len u32}[16], routes u64[32],
+// execs u64[16]}.
 const ROW_CAP_COUNT: u32 = 8;
 const ROW_ROUTE_COUNT: u32 = 12;
 const ROW_EXEC_COUNT: u32 = 16;
@@ -141,7 +144,8 @@ function readRecipe(): i32 {
   }
   let length: u32 = 0;
   for (;;) {
-    const got = sys_bundle_read(BUNDLE_FILE, <u32>index, length, <u32>recipe + length, POLICYD_RECIPE_BYTES_MAX - length);
+    const room = POLICYD_RECIPE_BYTES_MAX - length;
+    const got = sys_bundle_read(BUNDLE_FILE, <u32>index, length, <u32>recipe + length, room);
     if (got < 0) {
       failReason = "file_unreadable";
       return -1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // virtio-rng (virtio 1.2 section 5.4): one request queue; the device fills what the buffer offers, or part of it.
-// Invariant: bytes count only after the device said how many it wrote; the buffer is cleared before each request and after
-// each answer, so no old entropy can be given out twice or read by a later caller.
+// Invariant: bytes count only after the device said how many it wrote; the buffer is cleared before each request and
+// after each answer, so no old entropy can be given out twice or read by a later caller.
 // Health: a run of limits.rngd repetition_max + 1 equal bytes, or a buffer that came back as it was sent, is refused (a
 // repetition count test after SP 800-90B 4.4.1; for fair bytes a run of 5 has a chance of 2^-32 a byte).
 // Limits: limits.rngd entropy_bytes_max a request, device_wait_ns for the device; RNG_ROUNDS_MAX short answers.

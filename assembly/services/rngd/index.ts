@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // rngd: the entropy authority over virtio-rng (docs/format/wire-rngd.md).
-// Invariant: bytes go only to a sender to which policyd granted rng.entropy just now, through the shared decoder; policyd
-// silent, late, short or with another nonce means denied. Entropy is never logged and never given out twice; the driver clears
-// its copy at once, the one in the dispatcher's answer buffer lives until the next answer.
+// Invariant: bytes go only to a sender to which policyd granted rng.entropy just now, through the shared decoder;
+// policyd silent, late, short or with another nonce means denied. Entropy is never logged and never given out twice;
+// the driver clears its copy at once, the one in the dispatcher's answer buffer lives until the next answer.
 // Limit: limits.rngd entropy_bytes_max a request.
 import { M_RNGD_READY, mark } from "../../gen/markers";
 import {

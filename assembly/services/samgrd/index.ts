@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // samgrd: names to endpoints. init-lite registers each service; clients look names up (docs/format/wire-samgrd.md).
-// Invariant: a capability leaves this service only after policyd allowed that sender that target, in time and with the right
-// nonce; every other outcome, policyd's silence included, hands nothing out. What a client gets can SEND, nothing more.
+// Invariant: a capability leaves this service only after policyd allowed that sender that target, in time and with the
+// right nonce; every other outcome, policyd's silence included, hands nothing out. What a client gets can SEND, nothing
+// more.
 // Limits: limits.samgrd; one wait, on policyd, of the delegate budget.
 import { fnv1a64 } from "../../lib/bounded/fnv";
 import {
   DELEGATE_DENIED, PO_ROUTE, Request, SM, delegatePair, delegateReason, serve, serverRoute,
 } from "../../lib/nexus-ipc/index";
 import {
-  SM_DEAD, SM_DENIED, SM_MALFORMED, SM_NAME_BYTES_MAX, SM_NOT_FOUND, SM_OK, SM_OP_LOOKUP, SM_OP_REGISTER, SM_OP_RESOLVE_STATUS,
-  SM_OP_SENDER_SERVICE_ID, SM_OVER_LIMIT, SM_UNAVAILABLE, SM_UNSUPPORTED,
+  SM_DEAD, SM_DENIED, SM_MALFORMED, SM_NAME_BYTES_MAX, SM_NOT_FOUND, SM_OK, SM_OP_LOOKUP, SM_OP_REGISTER,
+  SM_OP_RESOLVE_STATUS, SM_OP_SENDER_SERVICE_ID, SM_OVER_LIMIT, SM_UNAVAILABLE, SM_UNSUPPORTED,
 } from "../../lib/wire/samgrd";
 import { M_SAMGRD_READY, mark } from "../../gen/markers";
 import { MUT_SAMGRD_READY_EVIDENCE_BROKEN, MUT_SAMGRD_ROUTES_ALL, mutant } from "../../gen/mutants";
@@ -118,7 +119,8 @@ function onResolveStatus(request: Request): void {
 function onPing(): bool {
   if (mutant(MUT_SAMGRD_READY_EVIDENCE_BROKEN)) return false;
   store<u64>(ownId, SVC_SAMGRD_ID);
-  return !delegatePair(PO_ROUTE, SenderId.at(ownId), SVC_SAMGRD_ID, policydHandle()) && delegateReason() == DELEGATE_DENIED;
+  if (delegatePair(PO_ROUTE, SenderId.at(ownId), SVC_SAMGRD_ID, policydHandle())) return false;
+  return delegateReason() == DELEGATE_DENIED;
 }
 
 function onReady(): void {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The registry: name -> SEND|CLONE capability. Owned by samgrd; filled by init-lite alone.
-// Invariant: a name has at most one row; registering again closes the old capability and takes the new one, so a restart
-// neither leaks a slot nor leaves two answers. Rows are never removed: the names are the manifest's.
+// Invariant: a name has at most one row; registering again closes the old capability and takes the new one, so a
+// restart neither leaks a slot nor leaves two answers. Rows are never removed: the names are the manifest's.
 // Limit: limits.samgrd names_max rows, names of SM_NAME_BYTES_MAX bytes.
 import { SAMGRD_NAMES_MAX } from "../../gen/limits";
 import { sys_cap_close, sys_cap_query } from "../../gen/syscalls";
@@ -32,7 +32,7 @@ export function registryById(id: u64): usize {
   return 0;
 }
 
-/** Takes `handle` for the name whose service id is `id`. False when the table is full: the handle stays the caller's. */
+/** Takes `handle` for the name whose service id is `id`. False when the table is full: it stays the caller's. */
 export function registryPut(id: u64, name: usize, length: u32, handle: u32): bool {
   assert(SAMGRD_NAMES_MAX == 48 && length <= SM_NAME_BYTES_MAX);
   let row = registryFind(name, length);

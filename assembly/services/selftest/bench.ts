@@ -6,7 +6,9 @@ import {
 } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
 import { FX_RAW_ECHO } from "../../lib/wire/probe";
+import { bench_log } from "./bench-log";
 import { bench_metrics } from "./bench-metrics";
+import { bench_threads } from "./bench-threads";
 import { PROBE_C, probeHandle, probeRequest, probeSend } from "./probe";
 
 const ROUNDS: u32 = 256;
@@ -62,4 +64,6 @@ export function bench(): void {
   call64();
   send64();
   bench_metrics();
+  bench_log();
+  bench_threads();
 }

@@ -10,7 +10,7 @@ const EXEC_BUDGET_NS: u64 = 5_000_000_000;
 const WAIT_NS: u64 = 5_000_000_000;
 const execd: Route = changetype<Route>(memory.data(8, 4));
 
-/** Of the last execRun: which child, its endpoint (SEND, owned here until execDrop), and the loader's reason when refused. */
+/** Of the last execRun: which child, its endpoint (SEND, ours until execDrop), and the loader's reason when refused. */
 export let execIndex: u32 = 0;
 export let execGeneration: u32 = 0;
 export let execDetail: u32 = 0;

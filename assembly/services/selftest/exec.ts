@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proofs of phase exec: an image fetched from the bundle has its digest, a module runs and its end is told, policy denies, a
-// claimed end is refused, and each way a module can be bad is refused by name; and (phase traps) a crash leaves its record.
+// Proofs of phase exec: an image fetched from the bundle has its digest, a module runs and its end is told, policy
+// denies, a claimed end is refused, and each way a module can be bad is refused by name; and (phase traps) a crash
+// leaves its record.
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import {
   REASON_ELF_DIGEST, REASON_ELF_MALFORMED, REASON_ELF_RANGE, REASON_ELF_WRITABLE, REASON_WASM_ABI, REASON_WASM_DIGEST,
@@ -20,7 +21,9 @@ import { BN, REPLY_OK, Route, beginRequest, callRequest, pullTransfer, reply } f
 import { LogCursor, nextRecord, queryOutcome } from "../../lib/nexus-log/index";
 import { BN_INFO_BYTES, BN_OK, BN_OP_FETCH_IMAGE, BN_OP_INFO } from "../../lib/wire/bundlemgrd";
 import { EX_DENIED, EX_NOT_FOUND, EX_OK, EX_REFUSED, EX_UNSUPPORTED } from "../../lib/wire/execd";
-import { claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, waitCause, waitCode, waitFor } from "./children";
+import {
+  claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, waitCause, waitCode, waitFor,
+} from "./children";
 import { check, checkEqual, proof, proven, waitNs } from "./lib";
 
 const BUDGET_NS: u64 = 5_000_000_000;
@@ -115,8 +118,8 @@ function crashRecords(): u32 {
     const record = nextRecord(SLOT_LOG_QUERY, cursor);
     if (record === null) break;
     if (record.sender != SVC_EXECD_ID || !equalsLiteral(record.scope, record.scopeBytes, "execd.crash")) continue;
-    const child = indexOfLiteral(record.fields, record.fieldsBytes, "child=child-crash\nevent=crash.v1\ngeneration=1\npc=");
-    if (child == 0 && indexOfLiteral(record.fields, record.fieldsBytes, "\ntrap=abort") > 0) found++;
+    const begins = "child=child-crash\nevent=crash.v1\ngeneration=1\npc=";
+    if (indexOfLiteral(record.fields, record.fieldsBytes, begins) == 0 && indexOfLiteral(record.fields, record.fieldsBytes, "\ntrap=abort") > 0) found++;
   }
   checkEqual(queryOutcome, 0, "query");
   return found;

@@ -72,7 +72,8 @@ function provesOversized(): void {
   proven(M_SELFTEST_ENTROPY_OVERSIZED_REJECTED_OK);
 }
 
-// A child whose policy row lets it reach rngd but not draw: its exit code is rngd's answer (fixtures/child-stranger.ts).
+// A child whose policy row lets it reach rngd but not draw: its exit code is rngd's answer
+// (fixtures/child-stranger.ts).
 function provesDenied(): void {
   proof("entropy denied");
   const denied = counter(RG_STATS_DENIED);

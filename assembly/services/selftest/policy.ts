@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proofs of phase policy: what policyd grants and denies, that nobody is taken by its word, that every enforcement path fails
-// closed, and that the audit trail in logd holds each decision exactly once.
+// Proofs of phase policy: what policyd grants and denies, that nobody is taken by its word, that every enforcement path
+// fails closed, and that the audit trail in logd holds each decision exactly once.
 import {
   M_SELFTEST_POLICY_ALLOW_OK, M_SELFTEST_POLICY_AUDIT_OK, M_SELFTEST_POLICY_DENY_OK, M_SELFTEST_POLICY_FAIL_CLOSED_OK,
   M_SELFTEST_POLICY_MALFORMED_REFUSED_OK, M_SELFTEST_POLICY_ROUTE_CLOSED_OK, M_SELFTEST_POLICY_SPOOF_DENIED_OK,

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proofs of timed: timers fire into an endpoint of ours and sleepers wake, not before they are due; deadlines of one window fire in
-// one wake; what fired is gone, its id and its place, and what a full endpoint does not take is counted as missed.
+// Proofs of timed: timers fire into an endpoint of ours and sleepers wake, not before they are due; deadlines of one
+// window fire in one wake; what fired is gone, its id and its place, and what a full endpoint does not take is counted
+// as missed.
 import { KERNEL_ENDPOINT_DEPTH_MAX, TIMED_OWNER_TIMERS_MAX } from "../../gen/limits";
-import { M_SELFTEST_TIMERS_COALESCE_OK, M_SELFTEST_TIMERS_EXPIRE_OK, M_SELFTEST_TIMERS_FIRE_OK } from "../../gen/markers";
+import {
+  M_SELFTEST_TIMERS_COALESCE_OK, M_SELFTEST_TIMERS_EXPIRE_OK, M_SELFTEST_TIMERS_FIRE_OK,
+} from "../../gen/markers";
 import { SVC_TIMED_ID } from "../../gen/services";
 import { sys_cap_clone, sys_endpoint_create, sys_recv, sys_time_ns } from "../../gen/syscalls";
 import {
   KIND_REQUEST, NONCE_OFFSET, REPLY_OK, Reader, Route, TM, beginRequest, callRequest, reply, requestKind, requestNonce,
 } from "../../lib/nexus-ipc/index";
 import {
-  TM_INVALID_ARGS, TM_NOT_FOUND, TM_OK, TM_OP_CANCEL, TM_OP_FIRED, TM_OP_REGISTER, TM_OP_SLEEP_UNTIL, TM_OP_STATS, TM_OVER_LIMIT,
-  TM_QOS_IDLE, TM_QOS_INTERACTIVE, TM_QOS_NORMAL, TM_QOS_PERF_BURST, TM_WINDOW_IDLE_NS, TM_WINDOW_INTERACTIVE_NS,
-  TM_WINDOW_NORMAL_NS,
+  TM_INVALID_ARGS, TM_NOT_FOUND, TM_OK, TM_OP_CANCEL, TM_OP_FIRED, TM_OP_REGISTER, TM_OP_SLEEP_UNTIL, TM_OP_STATS,
+  TM_OVER_LIMIT, TM_QOS_IDLE, TM_QOS_INTERACTIVE, TM_QOS_NORMAL, TM_QOS_PERF_BURST, TM_WINDOW_IDLE_NS,
+  TM_WINDOW_INTERACTIVE_NS, TM_WINDOW_NORMAL_NS,
 } from "../../lib/wire/timed";
 import { check, checkDone, checkEqual, proof, proven, waitNs } from "./lib";
 
@@ -56,7 +59,8 @@ function cancel(id: u32): i32 {
   return ask(0);
 }
 
-// A word of STATS: index 0 live, 1 owners, 2 registered, 3 fired, 4 missed, 5 cancelled, 6 wakes; -1 when not to be had.
+// A word of STATS: index 0 live, 1 owners, 2 registered, 3 fired, 4 missed, 5 cancelled, 6 wakes; -1 when not to be
+// had.
 const FIRED: u32 = 3;
 const MISSED: u32 = 4;
 const WAKES: u32 = 6;
@@ -128,7 +132,9 @@ function provesCoalesce(): void {
   const wakes = statistic(WAKES);
   // The window after next, so that it lies ahead while all four are registered.
   const window_ns = ((<u64>sys_time_ns() / TM_WINDOW_IDLE_NS) + 2) * TM_WINDOW_IDLE_NS;
-  for (let i: u64 = 0; i < 4; i++) checkEqual(register(TM_QOS_IDLE, window_ns + 4 * MS - i * MS), TM_OK, "register four");
+  for (let i: u64 = 0; i < 4; i++) {
+    checkEqual(register(TM_QOS_IDLE, window_ns + 4 * MS - i * MS), TM_OK, "register four");
+  }
   for (let i = 0; i < 4; i++) {
     check(takeFire(window_ns + TM_WINDOW_IDLE_NS + 50 * MS), "one of four did not fire");
     checkEqual(fireDue_ns, window_ns + TM_WINDOW_IDLE_NS, "common deadline");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Firing: what is due leaves the table, earliest first. A timer is one message to its owner's capability, sent without
 // waiting; a sleeper is the deferred answer to its call.
-// Invariant: a due timer leaves the table whether or not its message could be delivered, and what could not be is counted as
-// missed: a client that does not drain its endpoint holds nothing up.
+// Invariant: a due timer leaves the table whether or not its message could be delivered, and what could not be is
+// counted as missed: a client that does not drain its endpoint holds nothing up.
 // Limit: FIRES_MAX a wake; the rest follows at once in the next.
 import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { MUT_TIMED_NEVER_EXPIRES, mutant } from "../../gen/mutants";

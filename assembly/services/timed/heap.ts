@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The timers: fixed slots and an indexed binary heap over them, ordered by (deadline, order of registration), so that what is
-// due comes out in one order on every run and a cancel needs no search.
-// Invariant: a live slot is in the heap exactly once and knows its place; an id holds the slot's generation, so the id of a
-// timer that fired or was cancelled names nothing, even after its slot is used again.
+// The timers: fixed slots and an indexed binary heap over them, ordered by (deadline, order of registration), so that
+// what is due comes out in one order on every run and a cancel needs no search.
+// Invariant: a live slot is in the heap exactly once and knows its place; an id holds the slot's generation, so the id
+// of a timer that fired or was cancelled names nothing, even after its slot is used again.
 // Limit: limits.timed timers_max slots.
 import { TIMED_TIMERS_MAX } from "../../gen/limits";
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // timed: timers that fire, coalesced by quality of service (docs/format/wire-timed.md).
-// Invariant: the service never waits for a client: a sleep is a deferred answer, a fire one try. A deadline is rounded up to a
-// multiple of its window, never down, so nothing fires early. Owners are the kernel's sender ids.
+// Invariant: the service never waits for a client: a sleep is a deferred answer, a fire one try. A deadline is rounded
+// up to a multiple of its window, never down, so nothing fires early. Owners are the kernel's sender ids.
 // Limits: limits.timed; a sleep ends at most sleep_max_ns from now.
 import { TIMED_SLEEP_MAX_NS, TIMED_TIMERS_MAX } from "../../gen/limits";
 import { M_TIMED_READY, mark } from "../../gen/markers";
-import { MUT_TIMED_IGNORES_WINDOWS, MUT_TIMED_NEVER_FIRES, MUT_TIMED_READY_EVIDENCE_BROKEN, mutant } from "../../gen/mutants";
+import {
+  MUT_TIMED_IGNORES_WINDOWS, MUT_TIMED_NEVER_FIRES, MUT_TIMED_READY_EVIDENCE_BROKEN, mutant,
+} from "../../gen/mutants";
 import { sys_cap_query, sys_time_ns } from "../../gen/syscalls";
 import { Request, TM, serve, serverOnTick, serverRoute } from "../../lib/nexus-ipc/index";
 import {
   TM_INVALID_ARGS, TM_MALFORMED, TM_NOT_FOUND, TM_OK, TM_OP_CANCEL, TM_OP_REGISTER, TM_OP_SLEEP_UNTIL, TM_OP_STATS,
-  TM_OVER_LIMIT, TM_QOS_IDLE, TM_QOS_INTERACTIVE, TM_QOS_NORMAL, TM_QOS_PERF_BURST, TM_WINDOW_IDLE_NS, TM_WINDOW_INTERACTIVE_NS,
-  TM_WINDOW_NORMAL_NS,
+  TM_OVER_LIMIT, TM_QOS_IDLE, TM_QOS_INTERACTIVE, TM_QOS_NORMAL, TM_QOS_PERF_BURST, TM_WINDOW_IDLE_NS,
+  TM_WINDOW_INTERACTIVE_NS, TM_WINDOW_NORMAL_NS,
 } from "../../lib/wire/timed";
 import { armTick, fireDue, fireWakes, firesDone, firesMissed } from "./fire";
 import { heapAdd, heapFind, heapLive, heapRemove, heapReset } from "./heap";
@@ -139,8 +141,8 @@ function onStats(request: Request): void {
     request.answer(TM_MALFORMED);
     return;
   }
-  request.answer(TM_OK).putU32(heapLive()).putU32(ownersLive()).putU64(registered).putU64(firesDone()).putU64(firesMissed())
-    .putU64(cancelled).putU64(fireWakes());
+  const out = request.answer(TM_OK).putU32(heapLive()).putU32(ownersLive()).putU64(registered);
+  out.putU64(firesDone()).putU64(firesMissed()).putU64(cancelled).putU64(fireWakes());
 }
 
 /** Ready means: two timers registered out of order come out in order and leave the table empty. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The owners of timers: kernel-stamped sender, the capability into which its timers fire, and how many of them live.
-// Invariant: an owner with a live timer keeps its row; an idle one gives it up, least recently used first, so that a new
-// sender always finds room unless every row has live timers. A capability is closed when it is replaced or its row is reused.
+// Invariant: an owner with a live timer keeps its row; an idle one gives it up, least recently used first, so that a
+// new sender always finds room unless every row has live timers. A capability is closed when it is replaced or its row
+// is reused.
 // Limits: limits.timed owners_max rows (each holds one of the service's 64 handles), owner_timers_max timers a row.
 import { TIMED_OWNERS_MAX, TIMED_OWNER_TIMERS_MAX } from "../../gen/limits";
 import { sys_cap_close } from "../../gen/syscalls";

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What timed measures and logs of itself: the histogram timed.coalesce.delta_ns, how far each deadline was moved by its window
-// (a deadline without one is not moved, and not recorded).
+// What timed measures and logs of itself: the histogram timed.coalesce.delta_ns, how far each deadline was moved by its
+// window (a deadline without one is not moved, and not recorded).
 // Invariant: the service has one tick, shared by timers and by the sending of that; the earlier one sets it.
 import { MUT_TIMED_EMITS_NOTHING, mutant } from "../../gen/mutants";
 import { SVC_TIMED_ID } from "../../gen/services";
 import { sys_time_ns } from "../../gen/syscalls";
 import { sinkFlush, sinkStart, sinkWaiting } from "../../lib/nexus-log/index";
-import { FLUSH_DELAY_NS, MT_UNIT_NS, histogram, metricsFlush, metricsInit, metricsWaiting, observe } from "../../lib/nexus-metrics/index";
+import {
+  FLUSH_DELAY_NS, MT_UNIT_NS, histogram, metricsFlush, metricsInit, metricsWaiting, observe,
+} from "../../lib/nexus-metrics/index";
 import { SLOT_METRICSD } from "../../gen/slots";
 
 const delta = histogram("timed.coalesce.delta_ns", MT_UNIT_NS);
