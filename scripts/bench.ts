@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// `just bench`: boots profile=bench under icount, reads the figures the guest prints, writes build/bench.json, prints them beside the
-// budgets of boot/budgets.toml and compares them exactly with boot/bench.golden.json for this toolchain.
+// `just bench`: boots profile=bench and then the bare hash image, both under icount, reads the figures that they print, writes
+// build/bench.json, prints them beside the budgets of boot/budgets.toml and compares them exactly with boot/bench.golden.json for this
+// toolchain; below the table, the size of the kernel (scripts/size.ts).
 // Refresh, after a change that is meant: `just bench --refresh`, and commit the golden file with the change that moved it.
 // Exit codes: 0 within budget and as recorded, 1 not, 2 usage, 3 infrastructure.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { HASH_PREFIX, buildHashImage, runHashImage } from './bench/hash-image.js';
 import { GOLDEN, benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from './gate/bench.js';
 import type { Figures, Toolchain } from './gate/bench.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
@@ -16,6 +18,7 @@ import { boot, interruptible } from './gate/session.js';
 import { parseTimeout, runWhole } from './gate/stop.js';
 import { infra, runMain, wrong } from './lib/fail.js';
 import { ROOT, pathsOf } from './lib/paths.js';
+import { readSizes, sizeLines } from './size.js';
 
 const GCC = 'riscv64-unknown-elf-gcc';
 
@@ -58,13 +61,19 @@ async function main(): Promise<number> {
     return result.exitCode;
   }
   const prefix = result.ladder.figures ?? wrong('markers/profiles/bench.toml names no figures');
-  const figures: Figures = { ...guestFigures(result.lines, prefix, budgets), image_bytes: imageBytes() };
-  const qemu = findQemu().verdict.version;
+  const qemuBinary = findQemu();
+  const hashLines = runHashImage(qemuBinary.path, await buildHashImage());
+  const figures: Figures = {
+    ...guestFigures(result.lines, prefix, budgets),
+    ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'),
+    image_bytes: imageBytes(),
+  };
+  const qemu = qemuBinary.verdict.version;
   const known = golden[key]?.figures ?? null;
   const rows = compare(figures, budgets, options.refresh === true ? null : known);
   mkdirSync(join(ROOT, 'build'), { recursive: true });
   writeFileSync(join(ROOT, 'build/bench.json'), `${JSON.stringify({ ...figures, toolchain: { ...tools, qemu } }, null, 2)}\n`);
-  for (const line of benchTable(rows)) console.log(line);
+  for (const line of [...benchTable(rows), '', ...sizeLines(readSizes())]) console.log(line);
   const over = rows.filter((row) => row.overBudget).map((row) => row.key);
   const moved = rows.filter((row) => row.differs).map((row) => row.key);
   if (over.length > 0) console.log(`OVER BUDGET: ${over.join(', ')}`);

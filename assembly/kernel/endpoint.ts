@@ -8,7 +8,7 @@ import { KERNEL_ENDPOINTS_MAX, KERNEL_ENDPOINT_DEPTH_MAX, KERNEL_THREADS_MAX } f
 import { E_DEAD } from "../gen/errors";
 import { ENDPOINTS, ENDPOINT_BYTES, MESSAGE_HEADERS } from "./layout";
 import { message_free, Message } from "./message";
-import { STATE_CALLING, STATE_RECEIVING, Thread, wake } from "./thread";
+import { STATE_RECEIVING, Thread, wake } from "./thread";
 
 @unmanaged
 export class Endpoint {
@@ -55,15 +55,8 @@ export function endpoint_make(owner: u32, depth: u32): Endpoint {
   e.count += 1;
 }
 
-/** The oldest entry without taking it, 0 when the queue is empty. Skips callers that gave up. */
-export function endpoint_peek(e: Endpoint): u32 {
-  for (let n: u32 = 0; n < KERNEL_ENDPOINT_DEPTH_MAX && e.count != 0; n++) {
-    const entry = load<u32>(slot_at(e, e.head));
-    if (entry != 0) return entry;
-    endpoint_pop(e);
-  }
-  return 0;
-}
+/** The oldest entry without taking it; the queue must not be empty. */
+@inline export function endpoint_peek(e: Endpoint): u32 { return load<u32>(slot_at(e, e.head)); }
 
 /** Drops the oldest entry. */
 @inline export function endpoint_pop(e: Endpoint): void {
@@ -112,11 +105,15 @@ export function endpoint_forget_waiter(t: Thread): void {
     return;
   }
   if (senders_remove(e, t)) return;
-  if (t.state != STATE_CALLING) return;
+  // A caller in the queue: what lies behind it moves up, so that it takes no place any more.
+  let kept: u32 = 0;
   for (let n: u32 = 0; n < e.count; n++) {
-    const at = slot_at(e, e.head + n);
-    if (load<u32>(at) == changetype<u32>(t)) store<u32>(at, 0);
+    const entry = load<u32>(slot_at(e, e.head + n));
+    if (entry == changetype<u32>(t)) continue;
+    store<u32>(slot_at(e, e.head + kept), entry);
+    kept += 1;
   }
+  e.count = kept;
 }
 
 /** The owner ended: everything queued is dropped, everybody waiting is told, old handles are dead. */
@@ -126,7 +123,6 @@ export function endpoint_end(e: Endpoint, keep: bool): void {
   for (let n: u32 = 0; n < KERNEL_ENDPOINT_DEPTH_MAX && e.count != 0; n++) {
     const entry = load<u32>(slot_at(e, e.head));
     endpoint_pop(e);
-    if (entry == 0) continue;
     if (is_message(entry)) message_free(changetype<Message>(entry));
     else tell_dead(e, changetype<Thread>(entry));
   }

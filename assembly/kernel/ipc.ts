@@ -22,6 +22,8 @@ import {
   switch_to, Thread, thread_at, ticks_of, TICK_NS, wake,
 } from "./thread";
 
+/** Depth of the one queue that a mutant leaves unbounded. */
+const FLOOD_DEPTH: u32 = 5;
 const REPLY_BIT: u32 = 0x80000000;
 const RECV_HOST_PENDING: u32 = 1;
 const WAIT_MAX_TICKS: u64 = KERNEL_WAIT_MAX_NS / TICK_NS;
@@ -72,7 +74,7 @@ function move_cap(from: Thread, handle: u32, to: Thread): i64 {
 
 /** Queues a copy. Returns 0, or full; on success a moved capability has left the sender. */
 function enqueue(e: Endpoint, t: Thread, ptr: u32, bytes: u32, moved: u32, rights: u32): i64 {
-  const depth = mutant(MUT_KERNEL_QUEUE_UNBOUNDED) ? KERNEL_ENDPOINT_DEPTH_MAX : e.depth;
+  const depth = mutant(MUT_KERNEL_QUEUE_UNBOUNDED) && e.depth == FLOOD_DEPTH ? KERNEL_ENDPOINT_DEPTH_MAX : e.depth;
   if (e.count >= depth) return E_FULL;
   const m = message_take(t.index, bytes);
   if (is_null(changetype<u32>(m))) return E_FULL;
@@ -147,6 +149,7 @@ export function sys_send(handle: u64, ptr: u64, len_move: u64, deadline_ns: u64)
   t.endpoint = changetype<u32>(e);
   senders_append(e, t);
   block(t, STATE_SENDING, deadline);
+  nudge(e);
   return schedule();
 }
 
@@ -209,9 +212,11 @@ export function sys_call(handle: u64, ptr: u64, len_move: u64, reply: u64, deadl
 /** `take` found nothing; never an error or a length. */
 const NOTHING: i64 = i64.MIN_VALUE;
 
-/** Gives receiver `t` its oldest message: the length, an error that leaves the message queued, or NOTHING. */
+/** Gives receiver `t` its oldest message, from the queue or, when that is empty, from the first sender in line: the length, an error that
+ *  leaves the message where it is, or NOTHING. */
 function take(e: Endpoint, t: Thread, ptr: u32, cap: u32): i64 {
-  const entry = endpoint_peek(e);
+  const queued = e.count != 0;
+  const entry = queued ? endpoint_peek(e) : e.senders_head;
   if (entry == 0) return NOTHING;
   let handle: i64 = 0;
   let bytes: u32 = 0;
@@ -243,20 +248,27 @@ function take(e: Endpoint, t: Thread, ptr: u32, cap: u32): i64 {
       if (handle < 0) return E_NO_SLOT;
     }
     copy_user(t.memory + ptr, c.memory + c.out_ptr, bytes);
-    c.server = changetype<u32>(t);
-    c.endpoint = 0;
     t.a1 = c.id;
-    t.a2 = c.reply_handle;
     t.a3 = <u64>handle | (<u64>c.out_rights << 32);
+    if (!queued) senders_take(e);
+    c.endpoint = 0;
+    if (c.state == STATE_CALLING) {
+      c.server = changetype<u32>(t);
+      t.a2 = c.reply_handle;
+    } else {
+      t.a2 = 0;
+      wake(c, 0);
+    }
   }
   t.a4 = 0;
-  endpoint_pop(e);
+  if (queued) endpoint_pop(e);
   if (e.senders_head != 0) admit_sender(e);
   return bytes;
 }
 
 /** Room was made: the first sender in line enters the queue. A send is done with that; a caller goes on waiting. */
 function admit_sender(e: Endpoint): void {
+  if (e.count >= e.depth) return;
   const t = changetype<Thread>(e.senders_head);
   if (t.state == STATE_CALLING) {
     senders_take(e);
@@ -278,9 +290,12 @@ export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u6
 
 /** The receive half of recv and reply_recv. `next`: a thread that became ready through the reply half and should run now. */
 @inline function receive(t: Thread, cap: Cap, ptr: u32, size: u32, deadline_ns: u64, flags: u32, next: Thread): i64 {
-  if (cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
-  if (!(cap.rights & RIGHT_RECV)) return E_NO_RIGHT;
-  if (!in_memory(t, ptr, size)) return process_fault(t, TRAP_BAD_POINTER, ptr);
+  if (cap.kind != KIND_ENDPOINT) return resume_later(next, E_BAD_HANDLE);
+  if (!(cap.rights & RIGHT_RECV)) return resume_later(next, E_NO_RIGHT);
+  if (!in_memory(t, ptr, size)) {
+    resume_later(next, 0);
+    return process_fault(t, TRAP_BAD_POINTER, ptr);
+  }
   if (t.notify != 0) {
     t.a1 = 0;
     t.a2 = 0;
@@ -290,7 +305,7 @@ export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u6
     return resume_later(next, 0);
   }
   const e = changetype<Endpoint>(cap.object);
-  if (e.count != 0) {
+  if (e.count != 0 || e.senders_head != 0) {
     const result = take(e, t, ptr, size);
     if (result != NOTHING) return resume_later(next, result);
   }
@@ -329,7 +344,7 @@ export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u6
 
 /** Puts the answer into the caller's memory and frame. 0, or an error with the caller left waiting. */
 @inline function answer(t: Thread, c: Thread, ptr: u32, bytes: u32, moved: u32): i64 {
-  if (bytes > c.in_cap) return E_TOO_LARGE;
+  if (bytes > c.in_cap || bytes > KERNEL_MESSAGE_BYTES_MAX) return E_TOO_LARGE;
   let handle: i64 = 0;
   if (moved != 0) {
     handle = move_cap(t, moved, c);

@@ -111,8 +111,11 @@ let answers_owed: u32 = 0;
 }
 @inline export function now_ticks(): u64 { return read_time(); }
 
-/** Absolute ns to ticks, rounded up. */
-@inline export function ticks_of(ns: u64): u64 { return ns / TICK_NS; }
+/** Absolute ns to ticks, rounded up: a deadline is never early. */
+@inline export function ticks_of(ns: u64): u64 {
+  const ticks = ns / TICK_NS;
+  return ticks + <u64>(ticks * TICK_NS != ns);
+}
 
 export function set_idle_polls(value: bool): void { idle_polls = value; }
 export function answer_owed(delta: i32): void { answers_owed += delta; }
@@ -187,7 +190,7 @@ function idle(): void {
 /** Wakes every wait that is over and arms the next. */
 function timer_fired(): void {
   const now = read_time();
-  let earliest = slice_end;
+  let earliest = NEVER;
   const late: u64 = mutant(MUT_KERNEL_DEADLINE_LATE) ? LATE_TICKS : 0;
   for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {
     const t = thread_at(i);
@@ -196,8 +199,8 @@ function timer_fired(): void {
     if (t.deadline + late <= now) time_out(t);
     else if (t.deadline + late < earliest) earliest = t.deadline + late;
   }
-  armed = earliest;
-  set_timer(earliest);
+  armed = min(earliest, slice_end); // read after the wakes, which may have begun a slice
+  set_timer(armed);
 }
 
 function time_out(t: Thread): void {

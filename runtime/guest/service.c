@@ -70,11 +70,18 @@ static void __attribute__((unused)) wasm_rt_allocate_funcref_table(wasm_rt_funcr
   table->max_size = max_elements;
 }
 
+#ifdef NATIVE_C  // a fixture with a forged ELF: runs in place of the module's main
+#include NATIVE_C
+#endif
+
 // Entered by the kernel with a0 = instance, sp = stack top, tp = linear memory.
 __attribute__((noreturn, section(".text.start"), used)) void _start(w2c_svc* instance) {
   // Takes one pointer an import module, none of which is read: a module that imports less ignores what is over.
   ((void (*)(w2c_svc*, void*, void*))wasm2c_svc_instantiate)(instance, NULL, NULL);
   w2c_svc_0x5Finit(instance);
+#ifdef NATIVE_C
+  native_main();
+#endif
   w2c_svc_main(instance);
   register uint64_t a7 __asm__("a7") = VIGIL_SYS_EXIT;
   register uint64_t a1 __asm__("a1") = 0;

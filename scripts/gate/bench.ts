@@ -17,7 +17,8 @@ const rowSchema = z
     max: z.int().positive().optional(),
     ratio_of: z.string().optional(),
     ratio_max: z.number().positive().optional(),
-    source: z.enum(['guest', 'files']).default('guest'),
+    /** who measures it: selftest in the image, the bare hash image (scripts/bench/hash-image.ts), or the host */
+    source: z.enum(['guest', 'hash', 'files']).default('guest'),
   })
   .refine((row) => (row.ratio_of === undefined) === (row.ratio_max === undefined), 'ratio_of and ratio_max belong together');
 export type BudgetRow = z.infer<typeof rowSchema>;
@@ -71,18 +72,20 @@ export function toolchainKey({ gcc, asc, wabt }: Toolchain): string {
 const FIGURE = /^([a-z][a-z0-9_]*)=(\d{1,15})$/;
 
 /**
- * The figures that the guest printed as PREFIX KEY=VALUE.
+ * The figures that one boot printed as PREFIX KEY=VALUE: exactly the rows of that source.
  * @throws Failure 1 on a malformed, repeated, unknown or missing figure.
  */
-export function guestFigures(lines: readonly string[], prefix: string, budgets: readonly BudgetRow[]): Figures {
-  const wanted = budgets.filter((row) => row.source === 'guest').map((row) => row.key);
+export function guestFigures(
+  lines: readonly string[], prefix: string, budgets: readonly BudgetRow[], source: 'guest' | 'hash' = 'guest',
+): Figures {
+  const wanted = budgets.filter((row) => row.source === source).map((row) => row.key);
   const figures: Figures = {};
   for (const line of lines) {
     if (!line.startsWith(prefix)) continue;
     const match = FIGURE.exec(line.slice(prefix.length));
     if (match === null) return wrong(`the guest printed a malformed figure: "${line}"`);
     const [key, value] = [match[1]!, Number(match[2])];
-    if (!wanted.includes(key)) wrong(`the guest printed "${key}", which is no row of boot/budgets.toml`);
+    if (!wanted.includes(key)) wrong(`the guest printed "${key}", which is no row of source "${source}" in boot/budgets.toml`);
     if (key in figures) wrong(`the guest printed "${key}" twice`);
     figures[key] = value;
   }

@@ -107,6 +107,8 @@ export interface NativeJob {
   textBase: bigint;
   /** include folders with generated headers, relative to the root, first wins */
   gen: string[];
+  /** absolute path of C that runs in place of the module's main: fixtures that forge their ELF */
+  nativeC?: string;
 }
 
 function includes(job: { root: string; folder: string; gen: string[] }, gccIncludes: string): string[] {
@@ -125,6 +127,7 @@ export async function buildServiceElf(job: NativeJob): Promise<number> {
     ...SERVICE_FLAGS,
     ...includes(job, await gccHeaders(root)),
     '-DMODULE_C="module.c"',
+    ...(job.nativeC === undefined ? [] : [`-DNATIVE_C="${job.nativeC}"`]),
     `-Wl,--defsym=TEXT_BASE=0x${job.textBase.toString(16)}`,
     `-Wl,-T,${join(guest, 'service.ld')}`,
     '-o', full,
@@ -153,6 +156,23 @@ export async function buildKernelElf(root: string, folder: string, gen: string[]
   await runTool(root, `${TOOL_PREFIX}gcc`, args, folder);
   mkdirSync(dirname(target), { recursive: true });
   await strip(root, full, target);
+}
+
+/** Builds the bare image of the bench's second boot from hash.wasm in `folder`, with the flags of a service; hash.elf keeps its symbols. */
+export async function buildBenchElf(root: string, folder: string, gen: string[]): Promise<string> {
+  await toC(root, folder, 'hash.wasm', 'svc');
+  const target = join(folder, 'hash.elf');
+  const bench = join(root, 'runtime/guest/bench');
+  const args = [
+    ...SERVICE_FLAGS.filter((flag) => !flag.startsWith('-Wl,-u,')),
+    ...includes({ root, folder, gen }, await gccHeaders(root)),
+    '-DMODULE_C="module.c"',
+    `-Wl,-T,${join(bench, 'bench.ld')}`,
+    '-o', target,
+    join(bench, 'bench.c'),
+  ];
+  await runTool(root, `${TOOL_PREFIX}gcc`, args, folder);
+  return target;
 }
 
 /** What is loaded at boot carries no symbols; the .full.elf beside it does. */

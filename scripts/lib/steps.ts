@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The build's steps for one flavour: a module to wasm, a wasm to ELF, the kernel. Each is skipped when its record is fresh.
 // Invariant: a step's key names its tool versions and flags, its inputs are every file that it read.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { mutantsFile } from './gen-as.js';
 import type { Abi } from './abi.js';
@@ -138,12 +138,16 @@ export async function buildModule(context: Context, module: Module): Promise<Mod
   const folder = join(context.paths.modules, module.name);
   const name = `${context.flavour}/${module.name}.elf`;
   const base = textBase(module);
-  const key = sha256(JSON.stringify([RECIPE_VERSION, context.tools, SERVICE_FLAGS, base.toString()]));
+  const forged = join(context.root, module.source.replace(/\.ts$/, '.native.c'));
+  const nativeC = module.source.endsWith('.ts') && existsSync(forged) ? forged : undefined;
+  const key = sha256(JSON.stringify([RECIPE_VERSION, context.tools, SERVICE_FLAGS, base.toString(), nativeC !== undefined]));
   const known = loadRecord<{ instanceBytes: number }>(context.root, name);
   if (known !== null && isFresh(known, key, context.files)) return { ...facts, ...known.facts };
   const start = performance.now();
-  const inputs = context.files.all(guestInputs(context, [rel(context, join(folder, `${module.name}.wasm`))]));
-  const instanceBytes = await buildServiceElf({ root: context.root, folder, name: module.name, textBase: base, gen: ['build/gen'] });
+  const own = [rel(context, join(folder, `${module.name}.wasm`)), ...(nativeC === undefined ? [] : [rel(context, nativeC)])];
+  const inputs = context.files.all(guestInputs(context, own));
+  const job = { root: context.root, folder, name: module.name, textBase: base, gen: ['build/gen'], nativeC };
+  const instanceBytes = await buildServiceElf(job);
   const elf = join(folder, `${module.name}.elf`);
   saveRecord(context.root, name, context.files, { key, inputs, outputs: [rel(context, elf)], facts: { instanceBytes } });
   context.log(`gcc ${module.name}.elf ${readFileSync(elf).length} bytes, ${seconds(start)}`);

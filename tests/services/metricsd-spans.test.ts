@@ -124,6 +124,30 @@ test('a full export queue refuses the end and keeps the span; nothing acknowledg
   assert.equal(ended.size, accepted + 1);
 });
 
+test('an orphan that finds the export queue full waits for room without spinning', async () => {
+  const m = await roomy({ max_live_spans: '256', max_live_spans_per_sender: '256', expiry_ns: '1_000_000_000' });
+  m.log.silent = true;
+  run(m, function* (host): Steps<void> {
+    for (let i = 1; i <= 256; i++) {
+      yield* expect(host, A, spanStart({ span: span(i), trace: trace(1) }), 'ok');
+      yield* expect(host, A, spanEnd(span(i)), 'ok');
+    }
+    yield* expect(host, A, spanStart({ span: span(300), trace: trace(1), name: 'orphan' }), 'ok');
+    host.advance(2_000_000_000);
+    for (let turn = 0; turn < 5; turn++) {
+      const before = host.now_ns;
+      yield* host.idle();
+      if (turn > 0) assert.ok(host.now_ns - before >= 50_000_000n, 'time passes between two looks');
+    }
+    assert.equal((yield* stats(host)).liveSpans, 1n);
+    m.log.silent = false;
+    for (let turn = 0; turn < 10 && (yield* flush(host)).waiting > 0; turn++);
+    yield* flush(host);
+    assert.deepEqual([(yield* stats(host)).liveSpans, (yield* stats(host)).expired], [0n, 1n]);
+  });
+  assert.equal(m.log.snapshots('orphan')[0]!.status, 'timeout');
+});
+
 test('property: whatever the order of starts and ends, every accepted end is one record and nothing stays live', async () => {
   const seed = Number(process.env.FUZZ_SEED ?? 99);
   let state = seed;

@@ -175,12 +175,19 @@ function isPlain(ptr: usize, from: u32, end: u32): bool {
       run = 0;
       continue;
     }
-    if (run == 0 && (c | 32) == 98) return false; // b of bearer or basic
+    if (run == 0 && (c | 32) == 98 && maybeScheme(at, stop)) return false;
     run += 1;
     if (run == SHAPE_BYTES_MIN) return false;
     if (c == DASH && at + 1 < stop && <u32>load<u8>(at + 1) == DASH) return false;
   }
   return true;
+}
+
+/** Whether four letters at `at` begin `bearer` or `basic`, in any case. */
+@inline function maybeScheme(at: usize, stop: usize): bool {
+  if (at + 4 > stop) return false;
+  const letters = load<u32>(at) | 0x20202020;
+  return letters == 0x72616562 || letters == 0x69736162;
 }
 
 /** Redacts [read, end) into [write, ...) of the same bytes; write <= read always. Returns the new write position. */

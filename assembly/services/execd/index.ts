@@ -6,8 +6,9 @@
 // Limits: limits.execd children_max and wait_max_ns.
 import { EXECD_CHILDREN_MAX, EXECD_WAIT_MAX_NS } from "../../gen/limits";
 import { M_EXECD_READY, mark } from "../../gen/markers";
+import { TRAP_ABORT, TRAP_BAD_SYSCALL, TRAP_ILLEGAL_INSTRUCTION, TRAP_WILD_ACCESS } from "../../gen/traps";
 import {
-  MUT_EXECD_BELIEVES_REPORTS, MUT_EXECD_READY_EVIDENCE_BROKEN, MUT_EXECD_REPORTS_WRONG_EXIT,
+  MUT_EXECD_BELIEVES_REPORTS, MUT_EXECD_HIDES_BAD_SYSCALL, MUT_EXECD_HIDES_ILLEGAL_INSTRUCTION, MUT_EXECD_HIDES_WILD_ACCESS, MUT_EXECD_READY_EVIDENCE_BROKEN, MUT_EXECD_REPORTS_WRONG_EXIT,
   MUT_EXECD_SKIPS_CRASH_REPORT, mutant,
 } from "../../gen/mutants";
 import { SVC_EXECD_ID } from "../../gen/services";
@@ -107,6 +108,14 @@ function onWait(request: Request): void {
   arm();
 }
 
+// Mutants hide one cause each behind an ordinary abort.
+function shownCause(cause: u32): u32 {
+  if (mutant(MUT_EXECD_HIDES_BAD_SYSCALL) && cause == TRAP_BAD_SYSCALL) return TRAP_ABORT;
+  if (mutant(MUT_EXECD_HIDES_ILLEGAL_INSTRUCTION) && cause == TRAP_ILLEGAL_INSTRUCTION) return TRAP_ABORT;
+  if (mutant(MUT_EXECD_HIDES_WILD_ACCESS) && cause == TRAP_WILD_ACCESS) return TRAP_ABORT;
+  return cause;
+}
+
 // The mutant spoils the one code that phase exec proves; the codes that carry other proofs' answers stay.
 function shownCode(child: Child): u64 {
   return mutant(MUT_EXECD_REPORTS_WRONG_EXIT) && child.code == 42 ? 41 : child.code;
@@ -125,7 +134,7 @@ function onNotify(bits: u64): void {
     if (index < 0) break;
     const child = childFind(<u32>index, <u32>load<u64>(meta, 24));
     if (changetype<usize>(child) == 0 || child.ended) continue;
-    childEnd(child, <u32>load<u64>(meta), load<u64>(meta, 8), load<u64>(meta, 16));
+    childEnd(child, shownCause(<u32>load<u64>(meta)), load<u64>(meta, 8), load<u64>(meta, 16));
     if (child.cause != 0 && !mutant(MUT_EXECD_SKIPS_CRASH_REPORT)) crashReport(child);
     if (child.cause == 0) execSpanEnd(child.span, true, "code", child.code);
     else execSpanEnd(child.span, false, "cause", child.cause);

@@ -6,7 +6,7 @@
 // Invariant: a refused frame changes nothing but its sender's buckets and one counter. Identity is the kernel's stamp.
 // Limits: the recipe (recipe.ts), at most limits.metricsd. Layouts: docs/format/wire-metricsd.md.
 import { M_METRICSD_READY, mark } from "../../gen/markers";
-import { MUT_METRICSD_ACCEPTS_BAD_NAME, MUT_METRICSD_ACKS_INVALID, mutant } from "../../gen/mutants";
+import { MUT_METRICSD_ACCEPTS_BAD_NAME, MUT_METRICSD_ACKS_OVER_LIMIT, MUT_METRICSD_ACKS_STALE_HANDLE, mutant } from "../../gen/mutants";
 import { sys_exit, sys_time_ns } from "../../gen/syscalls";
 import { MT, Reader, Writer } from "../../lib/nexus-ipc/frame";
 import {
@@ -16,7 +16,7 @@ import {
   MT_BADGE_QUERY, MT_BATCH_HEAD_BYTES, MT_DENIED, MT_INVALID_ARGS, MT_ITEM_BYTES, MT_KIND_COUNTER, MT_KIND_GAUGE,
   MT_KIND_HISTOGRAM, MT_OK, MT_OP_BATCH, MT_OP_COUNTER_INC, MT_OP_FLUSH, MT_OP_GAUGE_SET, MT_OP_HIST_OBSERVE, MT_OP_LIMITS,
   MT_OP_PING, MT_OP_REGISTER, MT_OP_SNAPSHOT, MT_OP_SPAN_END, MT_OP_SPAN_START, MT_OP_STATS, MT_OVER_LIMIT,
-  MT_RATE_LIMITED, MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS,
+  MT_RATE_LIMITED, MT_STALE_HANDLE, MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS,
 } from "../../lib/wire/metricsd";
 import { exportBackoff, exportWaiting, exportsWaiting, recordsFailed } from "./export";
 import { applyBatch, badItem, seriesHandle } from "./handles";
@@ -59,7 +59,9 @@ function finish(request: Request, status: u8): void {
 /** Sets the tick for what waits: the export interval from the first change on, or the next expiry of a span. */
 function arm(): void {
   if (exportDue_ns == 0 && exportsWaiting() != 0) exportDue_ns = now_ns + limit(EXPORT_INTERVAL_NS) * exportBackoff();
-  const expiry_ns = nextExpiry_ns();
+  let expiry_ns = nextExpiry_ns();
+  // Overdue: the export queue had no room. Look again after an interval, not at once and for ever.
+  if (expiry_ns != 0 && expiry_ns <= now_ns) expiry_ns = now_ns + limit(EXPORT_INTERVAL_NS);
   let next_ns = exportDue_ns;
   if (expiry_ns != 0 && (next_ns == 0 || expiry_ns < next_ns)) next_ns = expiry_ns;
   serverTickAt(next_ns);
@@ -108,7 +110,7 @@ function onUpdate(request: Request): void {
   if (!admit(request, 1)) return finish(request, MT_RATE_LIMITED);
   // Ops 1, 2, 3 are kinds 1, 2, 3.
   const status = update(request, <u8>request.op);
-  finish(request, mutant(MUT_METRICSD_ACKS_INVALID) ? MT_OK : status);
+  finish(request, mutant(MUT_METRICSD_ACKS_OVER_LIMIT) && status == MT_OVER_LIMIT ? MT_OK : status);
 }
 
 function register(request: Request): u8 {
@@ -149,7 +151,8 @@ function onBatch(request: Request): void {
   if (count > limit32(BATCH_ITEMS)) return finish(request, MT_OVER_LIMIT);
   const at = body.takeBytes(count * MT_ITEM_BYTES);
   if (!body.finished) return finish(request, MT_INVALID_ARGS);
-  const status = applyBatch(sender.id, at, count);
+  let status = applyBatch(sender.id, at, count);
+  if (mutant(MUT_METRICSD_ACKS_STALE_HANDLE) && status == MT_STALE_HANDLE) status = MT_OK;
   note(status);
   request.answer(status).putU16(<u16>(status == MT_OK ? count : badItem));
   arm();

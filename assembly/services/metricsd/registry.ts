@@ -9,7 +9,7 @@
 import { METRICSD_BUCKETS_MAX, METRICSD_HISTOGRAMS_MAX, METRICSD_METRICS_MAX, METRICSD_SERIES_MAX,
   METRICSD_TEXT_BYTES_MAX } from "../../gen/limits";
 import {
-  MUT_METRICSD_BUCKET_OFF_BY_ONE, MUT_METRICSD_COUNTER_OVERWRITES, MUT_METRICSD_SERIES_UNCAPPED, mutant,
+  MUT_METRICSD_BUCKET_OFF_BY_ONE, MUT_METRICSD_COUNTER_OVERWRITES, mutant,
 } from "../../gen/mutants";
 import {
   MT_INVALID_ARGS, MT_KIND_COUNTER, MT_KIND_GAUGE, MT_KIND_HISTOGRAM, MT_OK, MT_OVER_LIMIT,
@@ -159,14 +159,11 @@ export function resolve(
 function create(
   sender: Sender, known: u32, metricHash: u32, kind: u8, unit: u8, name: usize, nameLen: u32, hash: u32, now_ns: u64,
 ): u8 {
-  if (!mutant(MUT_METRICSD_SERIES_UNCAPPED)) {
-    if (inQuarantine(sender, now_ns)) return MT_OVER_LIMIT;
-    const inMetric: u32 = known == NONE ? 0 : <u32>metricAt(known).series;
-    if (seriesCount >= limit32(SERIES_TOTAL) || sender.series >= sender.seriesMax
-        || inMetric >= sender.seriesPerMetricMax) {
-      noteCapReject(sender, now_ns);
-      return MT_OVER_LIMIT;
-    }
+  if (inQuarantine(sender, now_ns)) return MT_OVER_LIMIT;
+  const inMetric: u32 = known == NONE ? 0 : <u32>metricAt(known).series;
+  if (seriesCount >= limit32(SERIES_TOTAL) || sender.series >= sender.seriesMax || inMetric >= sender.seriesPerMetricMax) {
+    noteCapReject(sender, now_ns);
+    return MT_OVER_LIMIT;
   }
   const labelsLen = canonicalLength();
   const newText = labelsLen + (known == NONE ? nameLen : 0);

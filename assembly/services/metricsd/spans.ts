@@ -8,9 +8,9 @@
 import {
   METRICSD_ENDED_SPANS_MAX, METRICSD_LIVE_SPANS_MAX, METRICSD_SPAN_EXPORTS_MAX,
 } from "../../gen/limits";
-import { MUT_METRICSD_SPANS_NEVER_EXPIRE, MUT_METRICSD_SPAN_LOSES_PARENT, mutant } from "../../gen/mutants";
+import { MUT_METRICSD_EXPIRY_CLAIMS_OK, MUT_METRICSD_SPAN_LOSES_PARENT, mutant } from "../../gen/mutants";
 import {
-  MT_INVALID_ARGS, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_SPAN_ERROR, MT_SPAN_TIMEOUT, MT_TRACE_XOR,
+  MT_INVALID_ARGS, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_SPAN_ERROR, MT_SPAN_OK, MT_SPAN_TIMEOUT, MT_TRACE_XOR,
 } from "../../lib/wire/metricsd";
 import { canonicalLabels, canonicalLength, canonicalise } from "./labels";
 import { ATTRS_LEN, LIVE_SPANS, SPAN_EXPIRY_NS, limit, limit32 } from "./limits";
@@ -184,14 +184,14 @@ function finish(s: SpanRecord, end_ns: u64, status: u8): void {
 
 /** Expires live spans whose time is over, as far as the export queue has room. */
 export function expireSpans(now_ns: u64): void {
-  if (liveCount == 0 || mutant(MUT_METRICSD_SPANS_NEVER_EXPIRE)) return;
+  if (liveCount == 0) return;
   for (let i: u32 = 0; i < limit32(LIVE_SPANS); i++) {
     const s = liveAt(i);
     if (!s.live || s.expires_ns > now_ns) continue;
     if (exportCount == METRICSD_SPAN_EXPORTS_MAX) return;
     expired += 1;
     // The sender's clock and ours are the same counter, but its start is its own claim.
-    finish(s, max(now_ns, s.start_ns), MT_SPAN_TIMEOUT);
+    finish(s, max(now_ns, s.start_ns), mutant(MUT_METRICSD_EXPIRY_CLAIMS_OK) ? MT_SPAN_OK : MT_SPAN_TIMEOUT);
   }
 }
 

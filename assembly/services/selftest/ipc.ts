@@ -22,7 +22,8 @@ const HANDLES: u32 = 0; // kernel counters (abi/counters.toml)
 const QUEUED: u32 = 3;
 const SEND: u32 = 1;
 /** Size of the messages that the identity proofs send; mutants of the kernel break exactly these. */
-export const IDENTITY_BYTES: u32 = 77;
+const IDENTITY_BYTES: u32 = 77;
+const SPOOF_BYTES: u32 = 78;
 const ECHO_HEAD: u32 = 8;
 const buffer: usize = memory.data(8192, 16);
 const meta: usize = memory.data(32, 8);
@@ -149,21 +150,21 @@ function boundedQueue(): void {
 }
 
 /** The sender id that a peer sees; `claim` goes into the payload where a naive reader would look. */
-function seenAs(claim: u64): i64 {
-  fill(IDENTITY_BYTES - ECHO_HEAD, 1);
+function seenAs(claim: u64, bytes: u32): i64 {
+  fill(bytes - ECHO_HEAD, 1);
   store<u64>(buffer, claim);
-  probeRequest(PROBE_B, FX_ECHO).putBytes(buffer, IDENTITY_BYTES - ECHO_HEAD);
+  probeRequest(PROBE_B, FX_ECHO).putBytes(buffer, bytes - ECHO_HEAD);
   if (probeCall() != REPLY_OK) return 0;
   return reply.body.takeI64();
 }
 
 function identity(): void {
   proof("sender identity");
-  checkEqual(seenAs(0), SVC_SELFTEST_ID, "as the peer sees us");
+  checkEqual(seenAs(0, IDENTITY_BYTES), SVC_SELFTEST_ID, "as the peer sees us");
   checkEqual(reply.sender, fnv("probe-b"), "as we see the peer");
   proven(M_SELFTEST_SENDER_IDENTITY_OK);
   proof("sender spoof");
-  checkEqual(seenAs(SVC_PROBE_A_ID), SVC_SELFTEST_ID, "a claim in the payload");
+  checkEqual(seenAs(SVC_PROBE_A_ID, SPOOF_BYTES), SVC_SELFTEST_ID, "a claim in the payload");
   proven(M_SELFTEST_SENDER_SPOOF_REFUSED_OK);
 }
 

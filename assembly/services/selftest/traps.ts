@@ -5,13 +5,14 @@ import { E_DEAD } from "../../gen/errors";
 import {
   M_SELFTEST_ENDLESS_LOOP_OK, M_SELFTEST_FLOATING_POINT_OK, M_SELFTEST_MEMORY_LIMIT_OK, M_SELFTEST_NEIGHBOUR_ISOLATION_OK,
   M_SELFTEST_RESTART_BUDGET_OK, M_SELFTEST_RESTART_OK, M_SELFTEST_TRAP_ABORT_OK, M_SELFTEST_TRAP_BAD_INDIRECT_CALL_OK,
-  M_SELFTEST_TRAP_BAD_POINTER_OK, M_SELFTEST_TRAP_DIV_BY_ZERO_OK, M_SELFTEST_TRAP_INT_OVERFLOW_OK, M_SELFTEST_TRAP_OOB_READ_OK,
+  M_SELFTEST_TRAP_BAD_POINTER_OK, M_SELFTEST_TRAP_BAD_SYSCALL_OK, M_SELFTEST_TRAP_ILLEGAL_INSTRUCTION_OK,
+  M_SELFTEST_TRAP_WILD_ACCESS_OK, M_SELFTEST_TRAP_DIV_BY_ZERO_OK, M_SELFTEST_TRAP_INT_OVERFLOW_OK, M_SELFTEST_TRAP_OOB_READ_OK,
   M_SELFTEST_TRAP_OOB_WRITE_OK, M_SELFTEST_TRAP_STACK_OVERFLOW_OK, M_SELFTEST_TRAP_UNREACHABLE_OK, M_SELFTEST_TWO_INSTANCES_OK,
 } from "../../gen/markers";
 import { SLOT_INIT } from "../../gen/slots";
 import { sys_cap_query, sys_counter, sys_time_ns } from "../../gen/syscalls";
 import {
-  TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_BAD_POINTER, TRAP_DIV_BY_ZERO, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE,
+  TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_BAD_POINTER, TRAP_BAD_SYSCALL, TRAP_ILLEGAL_INSTRUCTION, TRAP_WILD_ACCESS, TRAP_DIV_BY_ZERO, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE,
   TRAP_STACK_OVERFLOW, TRAP_UNREACHABLE,
 } from "../../gen/traps";
 import { beginRequest, callRequest, IN, reply, REPLY_OK, sendRequest } from "../../lib/nexus-ipc/index";
@@ -50,6 +51,17 @@ function trapOf(probe: u32, op: u8, kind: u32): void {
 function trapClass(kind: u32, name: string, marker: usize, probe: u32): void {
   proof(name);
   trapOf(probe, FX_TRAP, kind);
+  proven(marker);
+}
+
+/** A forged ELF meets the kernel's walls: the import mask, the privilege level, W^X. */
+function forged(name: string, kind: u32, marker: usize): void {
+  proof(name);
+  checkEqual(execRun(name), EX_OK, "start");
+  checkEqual(execWait(), EX_OK, "end");
+  checkEqual(waitCause, kind, "its cause");
+  execDrop();
+  checkEqual(probeChecksum(PROBE_C), neighbour, "neighbour's memory");
   proven(marker);
 }
 
@@ -171,6 +183,9 @@ export function trap_proofs(): void {
   trapClass(TRAP_STACK_OVERFLOW, "stack_overflow", M_SELFTEST_TRAP_STACK_OVERFLOW_OK, PROBE_A);
   trapClass(TRAP_ABORT, "abort", M_SELFTEST_TRAP_ABORT_OK, PROBE_A);
   trapClass(TRAP_BAD_POINTER, "bad_pointer", M_SELFTEST_TRAP_BAD_POINTER_OK, PROBE_B);
+  forged("child-unmasked", TRAP_BAD_SYSCALL, M_SELFTEST_TRAP_BAD_SYSCALL_OK);
+  forged("child-illegal", TRAP_ILLEGAL_INSTRUCTION, M_SELFTEST_TRAP_ILLEGAL_INSTRUCTION_OK);
+  forged("child-wild", TRAP_WILD_ACCESS, M_SELFTEST_TRAP_WILD_ACCESS_OK);
   isolation();
   memoryLimit();
   twoInstances();
