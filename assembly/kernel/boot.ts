@@ -2,13 +2,13 @@
 // Boot and the orderly end. The kernel's first line names the transport; so does its last, with the run's nonce and the count and
 // digest of every line between, so that neither an old transcript nor a torn one can pass for this run.
 
-import { KERNEL_BUNDLE_BYTES_MAX } from "../gen/limits";
+import { KERNEL_BUNDLE_BYTES_MAX, KERNEL_GUEST_MEMORY_BYTES } from "../gen/limits";
 import { bundle_check, manifest_digest, services } from "./bundle";
 import { console_init, text, text_begin, text_byte, text_bytes, text_digest, text_end, text_end_uncounted, text_number } from "./console";
 import { devices_init, transport } from "./device";
 import { arg_bytes, arg_find, initrd_end, initrd_start, memory_end, tree_bytes, tree_read } from "./devicetree";
 import { frames_init } from "./frames";
-import { copy_boot, device_tree, enable_interrupts, halt } from "./hw";
+import { copy_boot, device_tree, enable_interrupts, frames_start, halt } from "./hw";
 import { BUNDLE, check_layout, DEVICE_TREE, RAM_START } from "./layout";
 import { MUT_KERNEL_BOOT_NAMES_WRONG_TRANSPORT, mutant, mutant_choose } from "../gen/mutants";
 import { message_pools_init } from "./message";
@@ -47,6 +47,7 @@ export function boot(): void {
   if (bytes == 0) panic_text("device tree", tree, bytes, 0);
   copy_boot(DEVICE_TREE, tree, bytes);
   if (!tree_read(bytes)) panic_text("device tree malformed", tree, bytes, 0);
+  if (memory_end <= frames_start() || memory_end > RAM_START + KERNEL_GUEST_MEMORY_BYTES) panic_text("memory size", memory_end, 0, 0);
   const size = initrd_end - initrd_start;
   choose_mutant();
   if (initrd_start == 0 || size > KERNEL_BUNDLE_BYTES_MAX) panic_text("no bundle, or one too large", initrd_start, size, 0);

@@ -15,7 +15,10 @@ import { sha256 } from "./sha256";
 const MAGIC: u64 = 0x314e424c49474956; // "VIGILBN1"
 const VERSION: u32 = 1;
 const HEADER_BYTES: u32 = 96;
+const HEADER_RESERVED: u32 = 32;
 const HEADER_SHA: u32 = 64;
+const RECORD_RESERVED: u32 = 200;
+const FLAGS_KNOWN: u32 = 127;
 export const SERVICE_BYTES: u32 = 256;
 export const FILE_BYTES: u32 = 128;
 const FILES_MAX: u32 = 64;
@@ -91,6 +94,7 @@ export function bundle_check(at: u32, bytes: u32): u32 {
   if (load<u32>(at, 24) != HEADER_BYTES) return REASON_MANIFEST_FIELD;
   if (manifest_bytes != service_count * SERVICE_BYTES + file_count * FILE_BYTES) return REASON_MANIFEST_FIELD;
   if (HEADER_BYTES + manifest_bytes > total) return REASON_BUNDLE_SIZE;
+  if (!zero(at + HEADER_RESERVED, HEADER_SHA - HEADER_RESERVED)) return REASON_MANIFEST_FIELD;
   if (!digest_matches(at + HEADER_BYTES, manifest_bytes, at + HEADER_SHA)) return REASON_MANIFEST_DIGEST;
   bundle_at = at;
   bundle_bytes = total;
@@ -108,8 +112,10 @@ export function bundle_check(at: u32, bytes: u32): u32 {
 
 function service_valid(index: u32): bool {
   const s = service_at(index);
-  if (load<u8>(changetype<u32>(s)) == 0 || load<u8>(changetype<u32>(s) + 31) != 0) return false;
-  if (fnv1a(changetype<u32>(s), 32) != s.id) return false;
+  const at = changetype<u32>(s);
+  if (s.name0 == 0 || !label_valid(at, 32) || !label_valid(at + offsetof<Service>("console0"), 16)) return false;
+  if (fnv1a(at, 32) != s.id || s.flags > FLAGS_KNOWN || !zero(at + RECORD_RESERVED, SERVICE_BYTES - RECORD_RESERVED)) return false;
+  for (let i: u32 = 0; i < index; i++) if (service_at(i).id == s.id) return false; // the id is who a message is from
   if (!blob_valid(s.wasm, s.wasm_bytes) || !blob_valid(s.elf, s.elf_bytes)) return false;
   if (s.memory_pages == 0 || s.memory_pages > s.memory_pages_max) return false;
   if (s.memory_pages_max > KERNEL_SERVICE_MEMORY_PAGES_MAX) return false;
@@ -120,8 +126,23 @@ function service_valid(index: u32): bool {
   if (<u64>s.table_entries * 32 + WINDOW_TABLE + PAGE > WINDOW_STACK_TOP - KERNEL_SERVICE_STACK_BYTES_MAX - PAGE) return false;
   if (s.text_base < TEXT_FIRST || s.text_base >= TEXT_FIRST + KERNEL_SERVICES_MAX * TEXT_STRIDE) return false;
   if (s.text_base % TEXT_STRIDE != 0) return false;
-  if (services < 64 && s.calls >> services != 0) return false;
-  return load<u8>(changetype<u32>(s) + offsetof<Service>("console0") + 15) == 0;
+  return services >= 64 || s.calls >> services == 0;
+}
+
+function zero(at: u32, bytes: u32): bool {
+  for (let i: u32 = 0; i < bytes; i++) if (load<u8>(at + i) != 0) return false;
+  return true;
+}
+
+/** A field of printable characters without blank or colon, which end names on the console, then zeros, at least one. */
+function label_valid(at: u32, max: u32): bool {
+  let used: u32 = 0;
+  while (used < max && load<u8>(at + used) != 0) {
+    const c = load<u8>(at + used);
+    if (c <= 0x20 || c > 0x7e || c == 0x3a) return false;
+    used += 1;
+  }
+  return used < max && zero(at + used, max - used);
 }
 
 /** FNV-1a 64 of the bytes up to the first zero. */

@@ -40,6 +40,8 @@ class Device {
 const DEVICE_BYTES: u32 = 4096;
 const DEVICE_QUEUES: u32 = 256;
 const SUBMIT_OWED: u32 = 1;
+/** Feature bits that belong to a device type (virtio 1.2, section 6). The rest change how rings work, which is the kernel's alone. */
+const DEVICE_TYPE_FEATURES: u64 = 0xfffc_0000_00ff_ffff;
 
 export let transport: u32 = 0;
 
@@ -122,6 +124,7 @@ export function sys_device_open(handle: u64, wanted: u64): i64 {
   mmio_store32(d.base + STATUS, STATUS_ACKNOWLEDGE);
   mmio_store32(d.base + STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
   let accepted = false;
+  wanted &= DEVICE_TYPE_FEATURES;
   if (d.transport == TRANSPORT_MODERN) {
     d.features = modern_offer(d.base) & (wanted | VIRTIO_F_VERSION_1);
     accepted = modern_accept(d.base, d.features);
@@ -161,6 +164,7 @@ export function sys_device_queue(handle: u64, queue: u64, size: u64): i64 {
   mmio_store32(d.base + QUEUE_SEL, <u32>queue);
   if (mmio_load32(d.base + QUEUE_NUM_MAX) < <u32>size) return E_IO;
   const q = queue_at(d, <u32>queue);
+  if (q.ready) return E_BAD_ARGUMENT;
   if (!queue_reset(q, <u32>size)) return E_NO_MEMORY;
   const taken = d.transport == TRANSPORT_MODERN ? modern_queue(d.base, q.ring, q.size) : legacy_queue(d.base, q.ring, q.size);
   if (!taken) return E_IO;

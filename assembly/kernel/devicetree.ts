@@ -9,6 +9,7 @@ const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
+const HEADER_BYTES: u32 = 40;
 const TOKENS_MAX: u32 = 16384;
 
 export let initrd_start: u64 = 0;
@@ -35,8 +36,11 @@ function is(name: u32, expected: string): bool {
 /** Reads the tree at DEVICE_TREE; false when it is malformed. */
 export function tree_read(bytes: u32): bool {
   const end = DEVICE_TREE + bytes;
-  let at = DEVICE_TREE + word(DEVICE_TREE + 8);
-  const names = DEVICE_TREE + word(DEVICE_TREE + 12);
+  const nodes_at = word(DEVICE_TREE + 8);
+  const names_at = word(DEVICE_TREE + 12);
+  if (bytes < HEADER_BYTES || nodes_at > bytes || names_at > bytes) return false;
+  let at = DEVICE_TREE + nodes_at;
+  const names = DEVICE_TREE + names_at;
   let depth = 0;
   let in_chosen = false;
   let in_memory = false;
@@ -59,9 +63,10 @@ export function tree_read(bytes: u32): bool {
     } else if (token == PROPERTY) {
       if (at + 8 > end) return false;
       const size = word(at);
-      const name = names + word(at + 4);
+      const name_at = word(at + 4);
+      const name = names + name_at;
       const value = at + 8;
-      if (name >= end || size > end - value) return false;
+      if (name_at >= end - names || size > end - value) return false;
       if (in_chosen && depth == 2 && !chosen(name, value, size)) return false;
       if (in_memory && depth == 2 && is(name, "reg") && size == 16) memory_end = cells(value, 8) + cells(value + 8, 8);
       at = (value + size + 3) & ~3;
@@ -73,9 +78,14 @@ export function tree_read(bytes: u32): bool {
 }
 
 function chosen(name: u32, value: u32, size: u32): bool {
-  if (is(name, "linux,initrd-start")) initrd_start = cells(value, size);
-  else if (is(name, "linux,initrd-end")) initrd_end = cells(value, size);
-  else if (is(name, "bootargs")) {
+  const number = size == 4 || size == 8;
+  if (is(name, "linux,initrd-start")) {
+    if (!number) return false;
+    initrd_start = cells(value, size);
+  } else if (is(name, "linux,initrd-end")) {
+    if (!number) return false;
+    initrd_end = cells(value, size);
+  } else if (is(name, "bootargs")) {
     if (size > KERNEL_BOOT_ARGS_BYTES_MAX) return false;
     memory.copy(<u32>args, value, size);
     args_bytes = size > 0 ? size - 1 : 0;

@@ -4,7 +4,7 @@
 // it. Only the owner receives, so at most one thread waits to receive. When the owner ends, the generation rises: every handle made
 // before then answers `dead`, also after the endpoint serves a restarted owner or a new one.
 
-import { KERNEL_ENDPOINTS_MAX, KERNEL_ENDPOINT_DEPTH_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
+import { KERNEL_ENDPOINTS_MAX, KERNEL_ENDPOINTS_PER_SERVICE_MAX, KERNEL_ENDPOINT_DEPTH_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
 import { E_DEAD } from "../gen/errors";
 import { ENDPOINTS, ENDPOINT_BYTES, MESSAGE_HEADERS } from "./layout";
 import { message_free, Message } from "./message";
@@ -35,19 +35,36 @@ export let endpoints_used: u32 = 0;
 }
 @inline export function is_message(entry: u32): bool { return entry >= MESSAGE_HEADERS; }
 
-/** A free endpoint owned by thread `owner`, or null when all are taken. */
+@inline function endpoint_at(index: u32): Endpoint { return changetype<Endpoint>(ENDPOINTS + index * ENDPOINT_BYTES); }
+
+function begin(e: Endpoint, owner: u32, depth: u32): void {
+  e.used = 1;
+  e.owner = owner;
+  e.depth = depth;
+  e.generation += 1;
+  endpoints_used += 1;
+}
+
+/** The endpoint that thread `owner` is born with: one is kept for each, so that no other service can use them up. It outlives its
+ *  owner's end and serves the restarted one. */
+export function endpoint_own(owner: u32, depth: u32): Endpoint {
+  const e = endpoint_at(owner);
+  if (!e.used) begin(e, owner, depth);
+  return e;
+}
+
+/** One more endpoint for thread `owner`, or null when it has its share or all are taken. */
 export function endpoint_make(owner: u32, depth: u32): Endpoint {
-  for (let i: u32 = 0; i < KERNEL_ENDPOINTS_MAX; i++) {
-    const e = changetype<Endpoint>(ENDPOINTS + i * ENDPOINT_BYTES);
-    if (e.used) continue;
-    e.used = 1;
-    e.owner = owner;
-    e.depth = depth;
-    e.generation += 1;
-    endpoints_used += 1;
-    return e;
+  let owned: u32 = 0;
+  let free: u32 = 0;
+  for (let i = KERNEL_THREADS_MAX; i < KERNEL_ENDPOINTS_MAX; i++) {
+    const e = endpoint_at(i);
+    if (e.used) owned += <u32>(e.owner == owner);
+    else if (free == 0) free = i;
   }
-  return changetype<Endpoint>(0);
+  if (free == 0 || owned >= KERNEL_ENDPOINTS_PER_SERVICE_MAX) return changetype<Endpoint>(0);
+  begin(endpoint_at(free), owner, depth);
+  return endpoint_at(free);
 }
 
 @inline export function endpoint_push(e: Endpoint, entry: u32): void {

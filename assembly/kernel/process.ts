@@ -7,7 +7,7 @@
 import {
   E_AGAIN, E_BAD_ARGUMENT, E_BAD_HANDLE, E_BAD_MODULE, E_BUSY, E_DEAD, E_DENIED, E_NOT_FOUND, E_NO_MEMORY, E_NO_RIGHT,
 } from "../gen/errors";
-import { REASON_ELF_DIGEST, REASON_WASM_DIGEST, REASON_WASM_IMPORT } from "../gen/loader";
+import { REASON_ELF_DIGEST, REASON_MANIFEST_FIELD, REASON_WASM_DIGEST, REASON_WASM_IMPORT } from "../gen/loader";
 import { MUT_KERNEL_MEMORY_UNLIMITED, MUT_LOADER_SKIPS_DIGEST, mutant } from "../gen/mutants";
 import { KERNEL_ENDPOINTS_MAX, KERNEL_SERVICES_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
 import { NR_EXIT, NR_MEMORY_GROW, NR_TRAP } from "../gen/syscalls";
@@ -15,7 +15,7 @@ import {
   TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_DIV_BY_ZERO, TRAP_INT_OVERFLOW, TRAP_KILLED, TRAP_OOB_READ, TRAP_OOB_WRITE, TRAP_UNREACHABLE,
 } from "../gen/traps";
 import {
-  bundle_at, digest_matches, FLAG_EXEC, FLAG_FIXTURE, FLAG_SPAWN, FLAG_SPAWN_EXEC, Service, service_at, services,
+  bundle_at, bytes_equal, digest_matches, FLAG_EXEC, FLAG_FIXTURE, FLAG_SPAWN, FLAG_SPAWN_EXEC, Service, service_at, services,
 } from "./bundle";
 import {
   cap_at, cap_clear_all, cap_find, cap_insert, cap_put, FIXED_SLOTS, KIND_DEVICE, KIND_ENDPOINT, RIGHT_CLONE, RIGHT_GRANT, RIGHT_QUERY,
@@ -24,7 +24,7 @@ import {
 import { text, text_begin, text_end, text_hex, text_name } from "./console";
 import { device_for, devices_release } from "./device";
 import { elf_check, entry, PF_X, segment_at, segment_bytes, segment_flags, segment_va, segments } from "./elf";
-import { Endpoint, endpoint_end, endpoint_forget_waiter, endpoint_make } from "./endpoint";
+import { Endpoint, endpoint_end, endpoint_forget_waiter, endpoint_own } from "./endpoint";
 import { frame_give, frame_take } from "./frames";
 import { copy_frame, fence_i } from "./hw";
 import {
@@ -46,18 +46,32 @@ const WASM_PAGE: u64 = 65536;
 export const NOTIFY_DEVICE: u32 = 1;
 export const NOTIFY_CHILD: u32 = 2;
 
-/** Per module (by text address): entry point once loaded, 0 before, and its import mask. */
+/** Per module (by text address): entry point once loaded, 0 before, its import mask, and the manifest entry that was verified. */
 const module_entry: u32 = <u32>memory.data(<i32>(KERNEL_SERVICES_MAX * 8), 8);
 const module_mask: u32 = <u32>memory.data(<i32>(KERNEL_SERVICES_MAX * 8), 8);
+const module_verified: u32 = <u32>memory.data(<i32>(KERNEL_SERVICES_MAX * 4), 4);
 
 @inline function running(): Thread { return changetype<Thread>(current); }
 
 // --- loading ---
 
+/** Whether two entries name the same files, digests and module limits, so that one's verification holds for the other. */
+function same_module(a: Service, b: Service): bool {
+  const x = changetype<u32>(a);
+  const y = changetype<u32>(b);
+  const files = offsetof<Service>("wasm"); // up to memory_pages_max
+  const digests = offsetof<Service>("wasm_sha0");
+  return bytes_equal(x + files, y + files, 24) && bytes_equal(x + digests, y + digests, 64)
+    && a.table_entries == b.table_entries && a.imports == b.imports;
+}
+
 /** Verifies a module and maps its text; 0, or the loader's reason, or E_NO_MEMORY as a negative number. */
-export function module_load(s: Service): i64 {
+function module_load(index: u32): i64 {
+  const s = service_at(index);
   const m = <u32>((s.text_base - TEXT_FIRST) / TEXT_STRIDE);
-  if (load<u64>(module_entry + m * 8) != 0) return 0;
+  if (load<u64>(module_entry + m * 8) != 0) {
+    return same_module(s, service_at(load<u32>(module_verified + m * 4))) ? 0 : REASON_MANIFEST_FIELD;
+  }
   const base = changetype<u32>(s);
   const bundle = bundle_at;
   const wasm_good = mutant(MUT_LOADER_SKIPS_DIGEST) || digest_matches(bundle + s.wasm, s.wasm_bytes, base + offsetof<Service>("wasm_sha0"));
@@ -71,12 +85,16 @@ export function module_load(s: Service): i64 {
   if (elf_refused != 0) return elf_refused;
   for (let i: u32 = 0; i < segments; i++) {
     const flags = (segment_flags(i) & PF_X ? PTE_R | PTE_X : PTE_R) | PTE_U;
-    if (!map_segment(segment_va(i), segment_at(i), segment_bytes(i), flags)) return E_NO_MEMORY;
+    if (map_segment(segment_va(i), segment_at(i), segment_bytes(i), flags)) continue;
+    for (let j: u32 = 0; j <= i; j++) unmap(segment_va(j), segment_bytes(j));
+    pages_changed();
+    return E_NO_MEMORY;
   }
   fence_i();
   pages_changed();
   store<u64>(module_entry + m * 8, entry);
   store<u64>(module_mask + m * 8, mask);
+  store<u32>(module_verified + m * 4, index);
   return 0;
 }
 
@@ -85,7 +103,10 @@ function map_segment(va: u64, at: u32, bytes: u32, flags: u64): bool {
     const phys = frame_take();
     if (phys == 0) return false;
     copy_frame(phys, at + done, min(PAGE, bytes - done));
-    if (!page_map(va + done, phys, flags)) return false;
+    if (!page_map(va + done, phys, flags)) {
+      frame_give(phys);
+      return false;
+    }
   }
   return true;
 }
@@ -126,7 +147,7 @@ export function process_load(index: u32, creator: u32): i64 {
   const s = service_at(index);
   if (t.state != STATE_FREE && t.state != STATE_ENDED) return E_BUSY;
   if (t.end_pending != 0) return E_BUSY;
-  const refused = module_load(s);
+  const refused = module_load(index);
   if (refused < 0) return refused;
   if (refused != 0) {
     load_reason = refused;
@@ -164,12 +185,8 @@ export function process_load(index: u32, creator: u32): i64 {
   t.server = 0;
   t.host_pending = 0;
   cap_clear_all(t);
-  if (t.own_endpoint == 0) {
-    const e = endpoint_make(index, s.depth);
-    if (changetype<u32>(e) == 0) return E_NO_MEMORY;
-    t.own_endpoint = changetype<u32>(e);
-  }
-  const e = changetype<Endpoint>(t.own_endpoint);
+  const e = endpoint_own(index, s.depth);
+  t.own_endpoint = changetype<u32>(e);
   cap_put(t, SLOT_SELF, KIND_ENDPOINT, RIGHT_SEND | RIGHT_RECV | RIGHT_CLONE | RIGHT_GRANT, t.own_endpoint, e.generation);
   for (let n: u32 = 0; n < 4; n++) {
     const id = (s.devices >> (n * 8)) & 0xff;
@@ -326,7 +343,7 @@ export function sys_process_start(index: u64): i64 {
 export function sys_process_endpoint(index: u64, rights: u64): i64 {
   const t = running();
   const c = child(t, index);
-  if (changetype<u32>(c) == 0) return E_NOT_FOUND;
+  if (changetype<u32>(c) == 0 || c.state == STATE_ENDED) return E_NOT_FOUND;
   const e = changetype<Endpoint>(c.own_endpoint);
   return cap_insert(t, KIND_ENDPOINT, <u32>rights & (RIGHT_SEND | RIGHT_CLONE | RIGHT_GRANT | RIGHT_QUERY), c.own_endpoint, e.generation);
 }

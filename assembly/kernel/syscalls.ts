@@ -62,6 +62,10 @@ export function sys_cap_close(handle: u64): i64 {
   const t = running();
   const cap = cap_find(t, <u32>handle);
   if (changetype<u32>(cap) == 0 || cap.kind == 0) return E_BAD_HANDLE;
+  if (cap.kind == KIND_ENDPOINT && cap.rights & RIGHT_RECV) {
+    // Nobody can receive there any more: the endpoint ends with the one handle that may.
+    endpoint_end(changetype<Endpoint>(cap.object), cap.object == t.own_endpoint);
+  }
   cap_remove(t, cap);
   return 0;
 }

@@ -2,8 +2,9 @@
 // Threads and who runs next: one thread a service, round robin, one hart. The thread block's first 544 bytes are the register frame
 // that kernel.S saves to and restores from (offsets held together by a test); the rest is the kernel's.
 //
-// Invariants: exactly one thread is RUNNING and CURRENT names it. A thread that waits carries its deadline; the earliest one is never
-// later than the armed timer. The slice tick is armed only while a second thread is ready.
+// Invariants: exactly one thread is RUNNING and CURRENT names it. A thread that waits carries its deadline; `first_wait` is never later
+// than the earliest one, and the timer is armed for the earlier of `first_wait` and `slice_end`, or before. The slice tick is armed only
+// while a second thread is ready.
 
 import { KERNEL_SLICE_NS, KERNEL_THREADS_MAX } from "../gen/limits";
 import { E_TIMEOUT } from "../gen/errors";
@@ -98,7 +99,8 @@ export class Thread {
 export let current: u32 = 0;
 let ready_head: u32 = 0;
 let ready_tail: u32 = 0;
-let armed: u64 = NEVER;
+/** The earliest deadline of any wait, or that of a wait which ended since the threads were last looked through. */
+let first_wait: u64 = NEVER;
 let slice_end: u64 = NEVER;
 export let preemptions: u64 = 0;
 /** Poll rather than sleep while a device or the host owes an answer (boot argument idle=poll). */
@@ -133,14 +135,14 @@ export function make_ready(t: Thread): void {
 
 function arm_slice(): void {
   slice_end = read_time() + SLICE_TICKS;
-  arm(slice_end);
+  if (slice_end < first_wait) set_timer(slice_end);
 }
 
-/** Makes sure the timer fires at `ticks` or before. */
-@inline export function arm(ticks: u64): void {
-  if (ticks < armed) {
-    armed = ticks;
-    set_timer(ticks);
+/** Makes sure that a wait until `ticks` is looked at by then. */
+@inline function arm_wait(ticks: u64): void {
+  if (ticks < first_wait) {
+    first_wait = ticks;
+    if (ticks < slice_end) set_timer(ticks);
   }
 }
 
@@ -148,7 +150,7 @@ function arm_slice(): void {
 @inline export function block(t: Thread, state: u32, deadline: u64): void {
   t.state = state;
   t.deadline = deadline;
-  arm(deadline);
+  arm_wait(deadline);
 }
 
 /** Runs `t` now; the thread that was running must already be blocked, ended or queued. */
@@ -178,7 +180,10 @@ export function schedule(): i64 {
 function idle(): void {
   const bits = pending();
   if (bits & (1 << 9)) interrupt_poll();
-  if (bits & (1 << 5)) timer_fired();
+  if (bits & (1 << 5)) {
+    slice_end = NEVER; // nobody is ready, so nobody's slice runs
+    timer_fired(read_time());
+  }
   if (ready_head != 0) return;
   if (idle_polls && (answers_owed != 0 || host_waits != 0)) {
     fence_io();
@@ -187,9 +192,13 @@ function idle(): void {
   if ((pending() & ((1 << 5) | (1 << 9))) == 0) wfi();
 }
 
-/** Wakes every wait that is over and arms the next. */
-function timer_fired(): void {
-  const now = read_time();
+/** Wakes every wait that is over and arms the timer for what comes next. Looks through the threads only when a wait may be over. */
+function timer_fired(now: u64): void {
+  if (first_wait <= now) expire_waits(now);
+  set_timer(min(first_wait, slice_end)); // read after the wakes, which may have begun a slice
+}
+
+function expire_waits(now: u64): void {
   let earliest = NEVER;
   const late: u64 = mutant(MUT_KERNEL_DEADLINE_LATE) ? LATE_TICKS : 0;
   for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {
@@ -199,8 +208,7 @@ function timer_fired(): void {
     if (t.deadline + late <= now) time_out(t);
     else if (t.deadline + late < earliest) earliest = t.deadline + late;
   }
-  armed = min(earliest, slice_end); // read after the wakes, which may have begun a slice
-  set_timer(armed);
+  first_wait = earliest;
 }
 
 function time_out(t: Thread): void {
@@ -236,7 +244,7 @@ export function preempt(): void {
   const now = read_time();
   const over = slice_end <= now;
   if (over) slice_end = NEVER;
-  timer_fired();
+  timer_fired(now);
   if (over && ready_head != 0) {
     preemptions += 1;
     make_ready(running);

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// memcpy, memmove, memset and memcmp for kernel and services, by 8-byte words where both ends allow. Compiled into each image's one
-// translation unit with -fno-tree-loop-distribute-patterns, without which GCC would turn these loops into calls of themselves.
+// memcpy, memmove, memset and memcmp for kernel and services, by 8-byte words; the last word of a copy overlaps the one before it, so that
+// only copies under 8 bytes go byte by byte. Compiled into each image's one translation unit with -fno-tree-loop-distribute-patterns,
+// without which GCC would turn these loops into calls of themselves.
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
 
+static inline void copy_32(uint8_t* to, const uint8_t* from) {
+  word a = ((const word*)from)[0], b = ((const word*)from)[1], c = ((const word*)from)[2], d = ((const word*)from)[3];
+  ((word*)to)[0] = a, ((word*)to)[1] = b, ((word*)to)[2] = c, ((word*)to)[3] = d;
+}
+
 void* memcpy(void* restrict target, const void* restrict source, size_t bytes) {
   uint8_t* to = target;
   const uint8_t* from = source;
-  for (; bytes >= 32; bytes -= 32, to += 32, from += 32) {
-    word a = ((const word*)from)[0], b = ((const word*)from)[1], c = ((const word*)from)[2], d = ((const word*)from)[3];
-    ((word*)to)[0] = a, ((word*)to)[1] = b, ((word*)to)[2] = c, ((word*)to)[3] = d;
+  if (bytes < 8) {
+    while (bytes--) *to++ = *from++;
+    return target;
   }
+  for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
   for (; bytes >= 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
-  while (bytes--) *to++ = *from++;
+  if (bytes) *(word*)(to + bytes - 8) = *(const word*)(from + bytes - 8);
   return target;
 }
 
@@ -23,7 +30,14 @@ void* memmove(void* target, const void* source, size_t bytes) {
   uint8_t* to = target;
   const uint8_t* from = source;
   if (to <= from || to >= from + bytes) {
-    for (; bytes >= 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
+    if (bytes >= 8) {
+      // Where the ends overlap, the last word must be read before it is written over.
+      word last = *(const word*)(from + bytes - 8), *end = (word*)(to + bytes - 8);
+      for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
+      for (; bytes > 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
+      *end = last;
+      return target;
+    }
     while (bytes--) *to++ = *from++;
     return target;
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FNV-1a 64: the hash that turns a service's name into its sender_service_id (docs/contract.md, Sender identity).
+// FNV-1a 64: the hash that turns a service's name into its sender_service_id.
 // Not a cryptographic hash; two names of the image colliding is refused at build.
 import { literalByte } from "./text";
 

@@ -6,10 +6,13 @@
 // Layout: nonce u32, subject u64, cap_len u8, cap; or nonce u32, requester u64, target u64. Reply, exactly 10 bytes: nonce
 // u32, status u8, 0 u8.
 // Limits: capability names of 1 to 48 bytes; DELEGATE_BUDGET_NS for the whole check, measured by our own clock too.
+import { MUT_DELEGATE_NEVER_RESOLVES_AGAIN, mutant } from "../../gen/mutants";
 import { SLOT_POLICYD } from "../../gen/slots";
-import { sys_time_ns } from "../../gen/syscalls";
+import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
+import { sys_cap_close, sys_time_ns } from "../../gen/syscalls";
 import { beginRequest, callRequestUntil, deadlineIn, reply, requestNonce } from "./client";
 import { PO, PO3, Protocol, REPLY_LATE, REPLY_OK, Reader, decodeReply } from "./frame";
+import { lookup } from "./resolve";
 import { SenderId } from "./types";
 
 export const PO_ROUTE: u8 = 2;
@@ -32,6 +35,8 @@ export const DELEGATE_NAME: i32 = -133;
 const decisionBody: Reader = changetype<Reader>(memory.data(16, 4));
 let reasonLast: i32 = DELEGATE_DENIED;
 let failures: u64 = 0;
+/** policyd as last resolved; the slot that init-lite filled until its policyd ends. */
+let policydNow: u32 = SLOT_POLICYD;
 
 /** Why the last delegateCheck answered as it did: DELEGATE_ALLOWED, DELEGATE_DENIED (policyd said so), or a failure. */
 export function delegateReason(): i32 {
@@ -58,17 +63,37 @@ export function decodeDecision(protocol: Protocol, op: u8, nonce: u64, frame: us
   return status == PO_DENY ? DELEGATE_DENIED : DELEGATE_STATUS;
 }
 
-/** True only when policyd allows `capability` to the subject, in time. */
-export function delegateCheck(subject: SenderId, capability: string, policyd: u32 = SLOT_POLICYD): bool {
-  return settle(askPolicy(subject, capability, policyd));
+/** True only when policyd allows `capability` to the subject, in time. `policyd` 0: the fixed slot, or, once that policyd ended, the one
+ *  that samgrd names (the caller's manifest needs the edge to samgrd). */
+export function delegateCheck(subject: SenderId, capability: string, policyd: u32 = 0): bool {
+  if (policyd != 0) return settle(askPolicy(subject, capability, policyd));
+  const first = askPolicy(subject, capability, policydNow);
+  return settle(resolvedAgain(first) ? askPolicy(subject, capability, policydNow) : first);
 }
 
 /** True only when policyd allows the pair in time: op PO_ROUTE (requester may send to target) or PO_EXEC (requester may have
  *  the image with that id run). */
-export function delegatePair(op: u8, requester: SenderId, target: u64, policyd: u32 = SLOT_POLICYD): bool {
+export function delegatePair(op: u8, requester: SenderId, target: u64, policyd: u32 = 0): bool {
+  if (policyd != 0) return settle(askPair(op, requester, target, policyd));
+  const first = askPair(op, requester, target, policydNow);
+  return settle(resolvedAgain(first) ? askPair(op, requester, target, policydNow) : first);
+}
+
+/** After `dead`: whether samgrd handed out a policyd to ask instead. Anything else is final, and no answer still denies. */
+function resolvedAgain(outcome: i32): bool {
+  if (mutant(MUT_DELEGATE_NEVER_RESOLVES_AGAIN)) return false;
+  if (outcome != <i32>E_DEAD && outcome != <i32>E_BAD_HANDLE) return false;
+  const handle = lookup("policyd");
+  if (handle < 0) return false;
+  if (policydNow != SLOT_POLICYD) sys_cap_close(policydNow);
+  policydNow = <u32>handle;
+  return true;
+}
+
+function askPair(op: u8, requester: SenderId, target: u64, policyd: u32): i32 {
   const deadline_ns = deadlineIn(DELEGATE_BUDGET_NS);
   beginRequest(PO3, op).putU64(requester.value).putU64(target);
-  return settle(askBegun(PO3, op, policyd, deadline_ns));
+  return askBegun(PO3, op, policyd, deadline_ns);
 }
 
 function settle(reason: i32): bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The dispatcher: the one receive loop of every service. It checks each frame's head, routes by op, answers bad frames with the
-// protocol's own status and the echoed nonce, and answers init-lite's PING (docs/contract.md, start-up protocol).
+// protocol's own status and the echoed nonce, and answers init-lite's PING (docs/architecture.md, start-up).
 // Invariant: a handler runs to its end and never waits for its client; a reply is one-shot (reply_recv) or, where the request
 // moved a SEND capability instead of being a call, one send with deadline 0. Losses are counted. A capability that a handler
 // does not take is closed, so no slot leaks.

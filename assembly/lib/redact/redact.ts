@@ -167,20 +167,63 @@ function endOfValue(ptr: usize, at: u32, end: u32, quote: u32, wholeLine: bool):
  * that begins like an authentication scheme. One cheap pass for what most records are; false means only "look closely".
  */
 function isPlain(ptr: usize, from: u32, end: u32): bool {
-  let run: u32 = 0;
-  for (let at = ptr + from, stop = ptr + end; at < stop; at++) {
+  const stop = ptr + end;
+  let at = ptr + from;
+  let run: u32 = 0; // bytes since the last one that ends a token, or more
+  for (; at + 8 <= stop; at += 8) {
+    const eight = load<u64>(at);
+    if (needsLook(eight)) {
+      run = plainRun(at, at + 8, stop, run);
+      if (run == NOT_PLAIN) return false;
+      continue;
+    }
+    const blanks = zeroBytes(eight ^ (ONES * BLANK));
+    if (blanks == 0) {
+      run += 8;
+      if (run >= SHAPE_BYTES_MIN) return false;
+      continue;
+    }
+    if (run + (<u32>ctz(blanks) >> 3) >= SHAPE_BYTES_MIN) return false;
+    run = <u32>clz(blanks) >> 3;
+  }
+  return plainRun(at, stop, stop, run) != NOT_PLAIN;
+}
+
+const ONES: u64 = 0x0101010101010101;
+const LOW_SEVEN: u64 = 0x7f7f7f7f7f7f7f7f;
+const NOT_PLAIN: u32 = u32.MAX_VALUE;
+
+/** The high bit of each byte of `eight` that is zero, and no other bit. */
+@inline function zeroBytes(eight: u64): u64 {
+  return ~(((eight & LOW_SEVEN) + LOW_SEVEN) | eight | LOW_SEVEN);
+}
+
+/** Not zero when one of eight bytes is : or = or - or b or B. */
+@inline function needsLook(eight: u64): bool {
+  const colon = eight ^ (ONES * 58);
+  const equals = eight ^ (ONES * 61);
+  const dash = eight ^ (ONES * 45);
+  const letter = (eight | (ONES * 32)) ^ (ONES * 98);
+  const borrow = ((colon - ONES) & ~colon) | ((equals - ONES) & ~equals) | ((dash - ONES) & ~dash) | ((letter - ONES) & ~letter);
+  return (borrow & ~LOW_SEVEN) != 0;
+}
+
+/** isPlain for the bytes [at, to) of a text that goes on to `stop`, after `before` bytes of a token: the new run, or NOT_PLAIN. */
+function plainRun(at: usize, to: usize, stop: usize, before: u32): u32 {
+  let run = before;
+  for (; at < to; at++) {
     const c = <u32>load<u8>(at);
     if (!isTokenByte(c)) {
-      if (c == COLON || c == EQUALS) return false;
+      if (c == COLON || c == EQUALS) return NOT_PLAIN;
       run = 0;
       continue;
     }
-    if (run == 0 && (c | 32) == 98 && maybeScheme(at, stop)) return false;
+    if ((c | 32) == 98 && maybeScheme(at, stop)) return NOT_PLAIN;
     run += 1;
-    if (run == SHAPE_BYTES_MIN) return false;
-    if (c == DASH && at + 1 < stop && <u32>load<u8>(at + 1) == DASH) return false;
+    if (run >= SHAPE_BYTES_MIN) return NOT_PLAIN;
+    if (c == DASH && at + 1 < stop && <u32>load<u8>(at + 1) == DASH) return NOT_PLAIN;
   }
-  return true;
+  return run;
 }
 
 /** Whether four letters at `at` begin `bearer` or `basic`, in any case. */

@@ -3,10 +3,10 @@
 // only after evidence of its own. A faulted service is created anew within the restart budget of its manifest entry; one that exits by
 // itself stays down.
 import { KERNEL_SERVICES_MAX } from "../../gen/limits";
-import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_SAMGRD_ID } from "../../gen/services";
+import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID } from "../../gen/services";
 import { MUT_INIT_RESTARTS_FOREVER, mutant } from "../../gen/mutants";
 import { sys_cap_clone, sys_cap_close, sys_process_create, sys_process_event, sys_process_start } from "../../gen/syscalls";
-import { beginRequest, callRequest, IN, IN_PING, reply, REPLY_OK, SM } from "../../lib/nexus-ipc/index";
+import { beginRequest, callRequest, IN, IN_PING, reply, REPLY_OK, sendRequest, SM } from "../../lib/nexus-ipc/index";
 import { SM_OK, SM_OP_REGISTER } from "../../lib/wire/samgrd";
 import { grantSlots, handleOf, takeHandle } from "./grants";
 import { idOf, indexOf, nameBytes, nameOf, restartBudget, startsAtBoot } from "./manifest";
@@ -15,7 +15,10 @@ import { countFailed, countRestarted, countStarted, telemetryConnect } from "./t
 /** A service has this long from its start to its answer (guest time); evidence may need a few requests of its own. */
 const READY_BUDGET_NS: u64 = 2_000_000_000;
 const REGISTER_BUDGET_NS: u64 = 1_000_000_000;
+const SEND: u32 = 1;
 const SEND_CLONE: u32 = 5;
+/** To policyd: moves a SEND capability to a logd that was started again. */
+const IN_LOGD: u8 = 5;
 const EVENTS_MAX: u32 = KERNEL_SERVICES_MAX;
 const restarts: StaticArray<u32> = new StaticArray<u32>(KERNEL_SERVICES_MAX);
 const eventMeta: usize = memory.data(32, 8);
@@ -68,6 +71,16 @@ export function childrenEnded(last: u32): void {
   }
 }
 
+/** policyd waits on nobody, so it cannot look the new logd up: init-lite hands it a capability for its audit. */
+function auditAgain(logd: u32): void {
+  const clone = sys_cap_clone(handleOf(logd), SEND);
+  if (clone < 0) return countFailed();
+  beginRequest(IN, IN_LOGD);
+  if (sendRequest(handleOf(indexOf(SVC_POLICYD_ID)), <u32>clone) == 0) return;
+  sys_cap_close(<u32>clone);
+  countFailed();
+}
+
 function restart(index: u32, last: u32): bool {
   if (restarts[index] >= restartBudget(index) && !mutant(MUT_INIT_RESTARTS_FOREVER)) return false;
   restarts[index]++;
@@ -76,6 +89,7 @@ function restart(index: u32, last: u32): bool {
   const id = idOf(index);
   const registered = id == SVC_SAMGRD_ID ? registerAll(last) : register(index);
   if (id == SVC_METRICSD_ID) telemetryConnect(handleOf(index));
+  if (id == SVC_LOGD_ID) auditAgain(index);
   countRestarted();
   return registered;
 }

@@ -119,7 +119,8 @@ function crashRecords(): u32 {
     if (record === null) break;
     if (record.sender != SVC_EXECD_ID || !equalsLiteral(record.scope, record.scopeBytes, "execd.crash")) continue;
     const begins = "child=child-crash\nevent=crash.v1\ngeneration=1\npc=";
-    if (indexOfLiteral(record.fields, record.fieldsBytes, begins) == 0 && indexOfLiteral(record.fields, record.fieldsBytes, "\ntrap=abort") > 0) found++;
+    if (indexOfLiteral(record.fields, record.fieldsBytes, begins) != 0) continue;
+    if (indexOfLiteral(record.fields, record.fieldsBytes, "\ntrap=abort") > 0) found++;
   }
   checkEqual(queryOutcome, 0, "query");
   return found;

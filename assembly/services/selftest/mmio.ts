@@ -20,7 +20,7 @@ const rngd: Route = changetype<Route>(memory.data(8, 4));
 const drawn: usize = memory.data(64, 8);
 
 // GET_ENTROPY: rngd's status, or a negative error.
-function draw(count: u32): i32 {
+export function draw(count: u32): i32 {
   const handle = rngd.resolve("rngd");
   if (handle < 0) return handle;
   beginRequest(RG, RG_OP_GET_ENTROPY).putU16(<u16>count);

@@ -4,22 +4,26 @@
 import { E_DEAD } from "../../gen/errors";
 import {
   M_SELFTEST_ENDLESS_LOOP_OK, M_SELFTEST_FLOATING_POINT_OK, M_SELFTEST_MEMORY_LIMIT_OK, M_SELFTEST_NEIGHBOUR_ISOLATION_OK,
-  M_SELFTEST_RESTART_BUDGET_OK, M_SELFTEST_RESTART_OK, M_SELFTEST_TRAP_ABORT_OK, M_SELFTEST_TRAP_BAD_INDIRECT_CALL_OK,
-  M_SELFTEST_TRAP_BAD_POINTER_OK, M_SELFTEST_TRAP_BAD_SYSCALL_OK, M_SELFTEST_TRAP_ILLEGAL_INSTRUCTION_OK,
-  M_SELFTEST_TRAP_WILD_ACCESS_OK, M_SELFTEST_TRAP_DIV_BY_ZERO_OK, M_SELFTEST_TRAP_INT_OVERFLOW_OK, M_SELFTEST_TRAP_OOB_READ_OK,
-  M_SELFTEST_TRAP_OOB_WRITE_OK, M_SELFTEST_TRAP_STACK_OVERFLOW_OK, M_SELFTEST_TRAP_UNREACHABLE_OK, M_SELFTEST_TWO_INSTANCES_OK,
+  M_SELFTEST_POLICYD_RESTART_OK, M_SELFTEST_RESTART_BUDGET_OK, M_SELFTEST_RESTART_OK, M_SELFTEST_TRAP_ABORT_OK,
+  M_SELFTEST_TRAP_BAD_INDIRECT_CALL_OK, M_SELFTEST_TRAP_BAD_POINTER_OK, M_SELFTEST_TRAP_BAD_SYSCALL_OK,
+  M_SELFTEST_TRAP_DIV_BY_ZERO_OK, M_SELFTEST_TRAP_ILLEGAL_INSTRUCTION_OK, M_SELFTEST_TRAP_INT_OVERFLOW_OK,
+  M_SELFTEST_TRAP_OOB_READ_OK, M_SELFTEST_TRAP_OOB_WRITE_OK, M_SELFTEST_TRAP_STACK_OVERFLOW_OK,
+  M_SELFTEST_TRAP_UNREACHABLE_OK, M_SELFTEST_TRAP_WILD_ACCESS_OK, M_SELFTEST_TWO_INSTANCES_OK,
 } from "../../gen/markers";
 import { SLOT_INIT } from "../../gen/slots";
-import { sys_cap_query, sys_counter, sys_time_ns } from "../../gen/syscalls";
+import { sys_cap_close, sys_cap_query, sys_counter, sys_time_ns } from "../../gen/syscalls";
 import {
-  TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_BAD_POINTER, TRAP_BAD_SYSCALL, TRAP_ILLEGAL_INSTRUCTION, TRAP_WILD_ACCESS, TRAP_DIV_BY_ZERO, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE,
-  TRAP_STACK_OVERFLOW, TRAP_UNREACHABLE,
+  TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_BAD_POINTER, TRAP_BAD_SYSCALL, TRAP_DIV_BY_ZERO,
+  TRAP_ILLEGAL_INSTRUCTION, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE, TRAP_STACK_OVERFLOW, TRAP_UNREACHABLE,
+  TRAP_WILD_ACCESS,
 } from "../../gen/traps";
-import { beginRequest, callRequest, IN, reply, REPLY_OK, sendRequest } from "../../lib/nexus-ipc/index";
+import { beginRequest, callRequest, IN, lookup, reply, REPLY_OK, sendRequest } from "../../lib/nexus-ipc/index";
 import {
   FLOAT_STEPS, floatSeries, FX_COUNT, FX_FP_RESULT, FX_FP_START, FX_GROW, FX_LOOP, FX_TRAP,
 } from "../../lib/wire/probe";
-import { EX_OK } from "../../lib/wire/execd";
+import { RG_OK } from "../../lib/wire/rngd";
+import { EX_DENIED, EX_OK } from "../../lib/wire/execd";
+import { draw } from "./mmio";
 import { execDrop, execRun, execWait, waitCause } from "./children";
 import { check, checkDone, checkEqual, proof, proven, waitNs } from "./lib";
 import {
@@ -27,6 +31,8 @@ import {
 } from "./probe";
 
 const IN_KILL: u8 = 4;
+const RESTART_LOOKS: u32 = 50;
+const RESTART_LOOK_NS: u64 = 2_000_000;
 const PREEMPTIONS: u32 = 6;
 const FLOAT_WAIT_NS: u64 = 5_000_000;
 const FLOAT_LOOKS_MAX: u32 = 100;
@@ -157,6 +163,37 @@ function restart(): void {
   proven(M_SELFTEST_RESTART_OK);
 }
 
+/** Kills a service by init-lite and waits until it answers to its name again. */
+function killed(name: string, budgetLooks: u32): bool {
+  const route = lookup(name);
+  if (!checkDone(route, "not resolved")) return false;
+  beginRequest(IN, IN_KILL).putU8(<u8>name.length).putText(name);
+  checkEqual(sendRequest(SLOT_INIT), 0, "kill");
+  for (let n: u32 = 0; n < budgetLooks; n++) {
+    waitNs(RESTART_LOOK_NS);
+    sys_cap_query(<u32>route, <u32>meta);
+    const again = lookup(name);
+    if (again < 0) continue;
+    sys_cap_close(<u32>again);
+    if (load<u64>(meta, 24) > load<u64>(meta, 16)) {
+      sys_cap_close(<u32>route);
+      return true;
+    }
+  }
+  sys_cap_close(<u32>route);
+  return check(false, "it did not come back");
+}
+
+/** The authority itself is restarted: who asked it by its first handle finds the new one, and still gets real decisions. */
+function policydRestart(): void {
+  proof("policyd restart");
+  if (killed("policyd", RESTART_LOOKS)) {
+    checkEqual(draw(16), RG_OK, "an allowed request after it");
+    checkEqual(execRun("child-forbidden"), EX_DENIED, "a refused one");
+  }
+  proven(M_SELFTEST_POLICYD_RESTART_OK);
+}
+
 /** Once its budget is used up a service stays down, and everybody else stays up. */
 function restartBudget(): void {
   proof("restart budget");
@@ -192,5 +229,6 @@ export function trap_proofs(): void {
   floatingPoint();
   endlessLoop();
   restart();
+  policydRestart();
   restartBudget();
 }
