@@ -36,9 +36,7 @@ export let dropped_replies: u64 = 0;
 /** Where a capability that is to move lies, or null; handle 0 moves nothing. */
 @inline function movable(t: Thread, handle: u32): Cap {
   const cap = cap_find(t, handle);
-  if (is_null(changetype<u32>(cap))) return cap;
-  if (cap.kind != KIND_ENDPOINT) return changetype<Cap>(0);
-  if (cap.rights & RIGHT_RECV) return changetype<Cap>(0);
+  if (is_null(changetype<u32>(cap)) || cap.kind != KIND_ENDPOINT || cap.rights & RIGHT_RECV) return changetype<Cap>(0);
   return cap;
 }
 
@@ -107,8 +105,7 @@ function nudge(e: Endpoint): void {
 export function sys_send(handle: u64, ptr: u64, len_move: u64, deadline_ns: u64): i64 {
   const t = running();
   const cap = cap_find(t, <u32>handle);
-  if (is_null(changetype<u32>(cap))) return E_BAD_HANDLE;
-  if (cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
+  if (is_null(changetype<u32>(cap)) || cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
   if (!(cap.rights & RIGHT_SEND)) return E_NO_RIGHT;
   const bytes = <u32>len_move;
   const moved = <u32>(len_move >> 32);
@@ -156,8 +153,7 @@ export function sys_send(handle: u64, ptr: u64, len_move: u64, deadline_ns: u64)
 export function sys_call(handle: u64, ptr: u64, len_move: u64, reply: u64, deadline_ns: u64): i64 {
   const t = running();
   const cap = cap_find(t, <u32>handle);
-  if (is_null(changetype<u32>(cap))) return E_BAD_HANDLE;
-  if (cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
+  if (is_null(changetype<u32>(cap)) || cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
   if (!(cap.rights & RIGHT_SEND)) return E_NO_RIGHT;
   const bytes = <u32>len_move;
   const moved = <u32>(len_move >> 32);
@@ -284,18 +280,19 @@ function admit_sender(e: Endpoint): void {
 export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u64): i64 {
   const t = running();
   const cap = cap_find(t, <u32>endpoint);
-  if (is_null(changetype<u32>(cap))) return E_BAD_HANDLE;
+  const refused = receive_refused(cap);
+  if (refused != 0) return refused;
+  if (!in_memory(t, <u32>buffer, <u32>(buffer >> 32))) return process_fault(t, TRAP_BAD_POINTER, buffer);
   return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, <u32>flags, changetype<Thread>(0));
+}
+
+@inline function receive_refused(cap: Cap): i64 {
+  if (is_null(changetype<u32>(cap)) || cap.kind != KIND_ENDPOINT) return E_BAD_HANDLE;
+  return cap.rights & RIGHT_RECV ? 0 : E_NO_RIGHT;
 }
 
 /** The receive half of recv and reply_recv. `next`: a thread that became ready through the reply half and should run now. */
 @inline function receive(t: Thread, cap: Cap, ptr: u32, size: u32, deadline_ns: u64, flags: u32, next: Thread): i64 {
-  if (cap.kind != KIND_ENDPOINT) return resume_later(next, E_BAD_HANDLE);
-  if (!(cap.rights & RIGHT_RECV)) return resume_later(next, E_NO_RIGHT);
-  if (!in_memory(t, ptr, size)) {
-    resume_later(next, 0);
-    return process_fault(t, TRAP_BAD_POINTER, ptr);
-  }
   if (t.notify != 0) {
     t.a1 = 0;
     t.a2 = 0;
@@ -336,10 +333,8 @@ export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u6
   const index = reply & 0xff;
   if (index >= KERNEL_THREADS_MAX) return changetype<Thread>(0);
   const c = thread_at(index);
-  if (c.state != STATE_CALLING) return changetype<Thread>(0);
-  if (c.reply_handle != reply) return changetype<Thread>(0);
-  if (c.server != changetype<u32>(t)) return changetype<Thread>(0);
-  return c;
+  const waits = c.state == STATE_CALLING && c.reply_handle == reply && c.server == changetype<u32>(t);
+  return waits ? c : changetype<Thread>(0);
 }
 
 /** Puts the answer into the caller's memory and frame. 0, or an error with the caller left waiting. */
@@ -377,23 +372,28 @@ export function sys_reply(reply: u64, ptr: u64, len_move: u64): i64 {
 export function sys_reply_recv(handles: u64, ptr: u64, len_move: u64, buffer: u64, deadline_ns: u64): i64 {
   const t = running();
   const cap = cap_find(t, <u32>(handles >> 32));
-  if (is_null(changetype<u32>(cap))) return E_BAD_HANDLE;
+  const refused = receive_refused(cap);
+  if (refused != 0) return refused;
+  if (!in_memory(t, <u32>buffer, <u32>(buffer >> 32))) return process_fault(t, TRAP_BAD_POINTER, buffer);
   const reply = <u32>handles;
-  if (reply == 0) return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, 0, changetype<Thread>(0));
-  const bytes = <u32>len_move;
-  if (!in_memory(t, <u32>ptr, bytes)) return process_fault(t, TRAP_BAD_POINTER, ptr);
-  const c = caller_of(t, reply);
-  if (is_null(changetype<u32>(c))) {
-    dropped_replies += 1;
-    return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, 0, changetype<Thread>(0));
+  let next = changetype<Thread>(0);
+  if (reply != 0) {
+    const bytes = <u32>len_move;
+    if (!in_memory(t, <u32>ptr, bytes)) return process_fault(t, TRAP_BAD_POINTER, ptr);
+    const c = caller_of(t, reply);
+    if (is_null(changetype<u32>(c))) {
+      dropped_replies += 1;
+    } else {
+      const result = answer(t, c, <u32>ptr, bytes, <u32>(len_move >> 32));
+      if (result == 0) {
+        next = c;
+      } else {
+        // The answer cannot be delivered: the caller learns why instead of waiting for its deadline.
+        dropped_replies += 1;
+        c.a1 = bytes;
+        wake(c, result);
+      }
+    }
   }
-  const result = answer(t, c, <u32>ptr, bytes, <u32>(len_move >> 32));
-  if (result != 0) {
-    // The answer cannot be delivered: the caller learns why instead of waiting for its deadline.
-    dropped_replies += 1;
-    c.a1 = bytes;
-    wake(c, result);
-    return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, 0, changetype<Thread>(0));
-  }
-  return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, 0, c);
+  return receive(t, cap, <u32>buffer, <u32>(buffer >> 32), deadline_ns, 0, next);
 }

@@ -6,6 +6,7 @@
 import {
   REASON_WASM_ABI, REASON_WASM_EXPORT, REASON_WASM_IMPORT, REASON_WASM_MALFORMED, REASON_WASM_MEMORY, REASON_WASM_THREADS,
 } from "../gen/loader";
+import { MUTANT_IMAGE } from "../gen/mutants";
 import { ABI_VERSION, SYSCALL_NAMES, SYSCALL_NAMES_BYTES, SYSCALL_NAMES_COUNT } from "../gen/syscalls";
 
 const I32: u32 = 0x7f;
@@ -16,6 +17,7 @@ const GLOBALS_MAX: u32 = 1024;
 const EXPORTS_MAX: u32 = 64;
 const PARAMS_MAX: u32 = 16;
 const KIND_INLINE: u32 = 1;
+const KIND_MUTANT: u32 = 3;
 
 const type_at: u32 = <u32>memory.data(<i32>(TYPES_MAX * 4), 4);
 let at: u32 = 0;
@@ -186,7 +188,7 @@ function import_allowed(module_name: u32, module_bytes: u32, name: u32, name_byt
     const length = <u32>load<u8>(row, 5);
     if (length == name_bytes && memory.compare(row + 6, name, length) == 0) {
       const expected = <u32>load<u8>(row, 2) | (<u32>load<u8>(row, 3) << 8) | (<u32>load<u8>(row, 4) << 24);
-      if (signature(type) != expected) return false;
+      if (signature(type) != expected || (load<u8>(row, 1) == KIND_MUTANT && !MUTANT_IMAGE)) return false;
       if (load<u8>(row, 1) != KIND_INLINE) imports_mask |= <u64>1 << <u64>load<u8>(row);
       return true;
     }

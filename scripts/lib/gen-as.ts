@@ -118,7 +118,9 @@ export function mutantsFile(mutants: Map<string, number>, use: MutantsFor): stri
       '@inline export function mutant(id: u32): bool {\n  return false;\n}\n' +
       '/** Of use to the kernel of the mutant image alone. */\n' +
       '@inline export function mutant_choose(id: u32): void {}\n' +
-      '@inline export function mutant_chosen(): u32 {\n  return 0;\n}\n',
+      '@inline export function mutant_chosen(): u32 {\n  return 0;\n}\n' +
+      '/** Whether a module may import the call that tells which mutant was chosen. */\n' +
+      'export const MUTANT_IMAGE: bool = false;\n',
     service:
       '@external("sys", "mutant")\nexport declare function sys_mutant(): i64;\n\n' +
       '/** Whether the boot arguments chose this mutant. */\n' +
@@ -130,6 +132,7 @@ export function mutantsFile(mutants: Map<string, number>, use: MutantsFor): stri
       '/** Whether the boot arguments chose this mutant. */\n' +
       '@inline export function mutant(id: u32): bool {\n  return chosen == id;\n}\n' +
       '/** The kernel calls this once with the boot argument. */\n' +
+      'export const MUTANT_IMAGE: bool = true;\n' +
       'export function mutant_choose(id: u32): void {\n  chosen = id;\n}\n' +
       '@inline export function mutant_chosen(): u32 {\n  return chosen;\n}\n',
   }[use];

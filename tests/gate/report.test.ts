@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What people and CI read: the red report, annotations, the summary, junit.xml, stop conditions, transcripts, the bench table.
+// What people and CI read: the red report, annotations, the summary, junit.xml, stop conditions, transcripts. (The bench table: tests/bench.)
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from '../../scripts/gate/bench.js';
 import { stepCode } from '../../scripts/gate/bisect-step.js';
 import { pruneRuns } from '../../scripts/gate/evidence.js';
 import { junitXml } from '../../scripts/gate/junit.js';
@@ -90,32 +89,6 @@ test('transcripts are compared without nonce, and the first difference is named'
   assert.deepEqual(firstDifference('a\n', 'a\nb\n'), { line: 2, a: '', b: 'b' });
   assert.equal(firstDifference('a\n', 'a\n'), null);
   assert.equal(digestOf(''), 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
-});
-
-test('bench: the keys of the issue, each figure once, budgets, ratios and the golden file', () => {
-  const budgets = readBudgets();
-  assert.deepEqual(new Set(budgets.map((row) => row.key)), new Set([
-    'null_syscall', 'ipc_call_64', 'ipc_send_64', 'preempt', 'counter_inc', 'counter_inc_batched_1_series',
-    'counter_inc_batched_1024_series',
-    'log_append_64', 'crc32c_wasm', 'crc32c_native', 'sha256_wasm', 'sha256_native', 'fault_to_restart', 'image_bytes',
-  ]));
-  const lines = budgets.filter((row) => row.source === 'guest').map((row) => `SELFTEST: bench ${row.key}=100`);
-  const figures = guestFigures(['init: ready', ...lines], 'SELFTEST: bench ', budgets);
-  const fails = (edited: string[], message: RegExp): void =>
-    assert.throws(() => guestFigures(edited, 'SELFTEST: bench ', budgets), message);
-  fails(lines.slice(1), /no figure for null_syscall/);
-  fails([...lines, lines[0]!], /twice/);
-  fails([...lines, 'SELFTEST: bench speed=1'], /no row/);
-  fails([...lines, 'SELFTEST: bench preempt=fast'], /malformed/);
-  const all = { ...figures, image_bytes: 2_097_153 };
-  const rows = compare({ ...all, null_syscall: 81, sha256_wasm: 126 }, budgets, { ...all, preempt: 99, image_bytes: 1 });
-  const by = (key: string): (typeof rows)[number] => rows.find((row) => row.key === key)!;
-  assert.deepEqual(rows.filter((row) => row.overBudget).map((row) => row.key).sort(), ['image_bytes', 'null_syscall', 'sha256_wasm']);
-  assert.deepEqual([by('preempt').differs, by('image_bytes').differs, by('ipc_call_64').differs], [true, false, false]);
-  assert.equal(benchTable(rows).length, rows.length + 1);
-  assert.ok(compare(all, budgets, null).every((row) => !row.differs));
-  assert.equal(toolchainKey({ gcc: '12.2.0', asc: '0.28.20', wabt: '1.0.39' }), 'gcc 12.2.0, asc 0.28.20, wabt 1.0.39');
-  assert.equal(typeof readGolden(), 'object');
 });
 
 test('a step of bisect: good, bad, or not to be judged', () => {

@@ -23,8 +23,13 @@ export class Endpoint {
   queue: (Message | Caller)[] = [];
   line: Thread[] = [];
   waiter: Thread | null = null;
-  used = true;
-  constructor(readonly owner: Thread, readonly depth: number, public generation: number) {}
+  /** where the kernel keeps it, which is the order in which a dying owner's endpoints end */
+  place = 0;
+  /** shared by whatever is at the same place later: an old handle is told the place's generation of now */
+  age: { generation: number };
+  constructor(readonly owner: Thread, readonly depth: number, generation: number) { this.age = { generation }; }
+  get generation(): number { return this.age.generation; }
+  set generation(value: number) { this.age.generation = value; }
 }
 /** What a thread finds when its call returns; meta words that are not promised are left out. */
 export interface Outcome { a0: bigint; meta?: (bigint | null)[]; text?: Buffer }
@@ -81,6 +86,7 @@ export class Model {
   sliceEnd = Infinity;
   dropped = 0;
   endpoints = new Set<Endpoint>();
+  private readonly ages = new Map<number, { generation: number }>();
   delivered = 0;
 
   // --- scheduling ---
@@ -214,6 +220,7 @@ export class Model {
       return { a0: 0n };
     }
     if (deadline === 0) return { a0: E.full! };
+    if (e.owner === t) return { a0: E.not_declared! };
     if (deadline <= this.now) return { a0: E.timeout! };
     if (deadline - this.now > WAIT_MAX) return { a0: E.bad_argument! };
     t.out = { text, move, rights: cap.rights };
@@ -311,8 +318,8 @@ export class Model {
       if (next !== null) this.makeReady(next);
       return outcome;
     };
-    if (cap === null) return later({ a0: E.bad_handle! });
-    if (!(cap.rights & 2)) return later({ a0: E.no_right! });
+    if (cap === null) return { a0: E.bad_handle! };
+    if (!(cap.rights & 2)) return { a0: E.no_right! };
     if (t.notify !== 0) {
       const bits = BigInt(t.notify);
       t.notify = 0;
@@ -361,6 +368,7 @@ export class Model {
     const t = this.running;
     const cap = t.find(endpoint);
     if (cap === null) return { a0: E.bad_handle! };
+    if (!(cap.rights & 2)) return { a0: E.no_right! };
     if (reply === 0) return this.receive(cap, inCap, deadline, null);
     const c = this.callerOf(t, reply);
     if (c === null) {
@@ -396,8 +404,8 @@ export class Model {
     if (cap === null) return { a0: E.bad_handle! };
     return { a0: 0n, meta: [1n, BigInt(cap.rights), BigInt(cap.generation), BigInt(cap.endpoint.generation)] };
   }
-  /** `generation` is what the kernel's new handle says: which of the free ones it took is its own affair. */
-  create(depth: number, generation: () => number): Outcome {
+  /** `where` is what the kernel's new handle says: which of the free ones it took is its own affair. */
+  create(depth: number, where: (handle: number) => { place: number; generation: number }): Outcome {
     const t = this.running;
     if (depth < 1 || depth > kernel('endpoint_depth_max')) return { a0: E.bad_argument! };
     const owned = [...this.endpoints].filter((e) => e.owner === t && e !== t.own).length;
@@ -407,7 +415,11 @@ export class Model {
     const handle = t.insert({ endpoint: e, rights: 15, generation: 0 });
     if (handle === null) return { a0: E.no_slot! };
     this.endpoints.add(e);
-    e.generation = generation();
+    const { place, generation } = where(handle);
+    e.place = place;
+    e.age = this.ages.get(place) ?? e.age;
+    this.ages.set(place, e.age);
+    e.generation = generation;
     t.find(handle)!.generation = e.generation;
     return { a0: BigInt(handle) };
   }
@@ -435,8 +447,8 @@ export class Model {
     for (const c of this.threads) {
       if (c.state === 'calling' && c.server === t) this.wake(c, { a0: E.dead!, meta: ENDED_META(t.own.generation + 1) });
     }
-    // The kernel ends its endpoints in table order: the own one first, then the made ones, oldest place first; waiters are told in that order.
-    for (const e of [...this.endpoints].filter((one) => one.owner === t)) this.endEndpoint(e);
+    const owned = [...this.endpoints].filter((e) => e.owner === t).sort((a, b) => a.place - b.place);
+    for (const e of owned) this.endEndpoint(e);
     t.slots.fill(null);
     t.generations.fill(0);
     const creator = this.threads[0]!;

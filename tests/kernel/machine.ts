@@ -97,6 +97,8 @@ export class Machine {
   timer = NEVER;
   console = '';
   fences = 0;
+  /** how often the kernel slept */
+  naps = 0;
   private root = -1;
   private readonly exports: Record<string, (...args: bigint[]) => bigint>;
   private readonly memory: WebAssembly.Memory;
@@ -341,6 +343,7 @@ export class Machine {
       pending: () => this.pending(),
       enable_interrupts: () => undefined,
       wfi: () => {
+        this.naps++;
         if (this.plic.pending()) return;
         if (this.timer === NEVER) throw new KernelFault('idle for ever: no timer is armed');
         if (this.time < this.timer) this.time = this.timer;

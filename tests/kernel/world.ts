@@ -10,6 +10,8 @@ export const IN = 0x8000;
 export const OWN = 1;
 /** Slot of init-lite's endpoint. */
 export const TO_INIT = 9;
+/** Ticks that init-lite waits at first. */
+export const INIT_WAIT = 500_000_000;
 /** Peers that have a slot. */
 export const PEERS = 7;
 export const RIGHT = { send: 1, recv: 2, clone: 4, grant: 8, query: 16 } as const;
@@ -40,7 +42,7 @@ export class World {
     for (let i = 1; i <= count; i++) this.good('process_create', i);
     for (let i = 1; i <= count; i++) this.introduce(i);
     for (let i = 1; i <= count; i++) this.good('process_start', i);
-    this.good('recv', OWN, BigInt(IN), this.in(1_000_000), 0);
+    this.good('recv', OWN, BigInt(IN), this.in(INIT_WAIT), 0);
   }
   /** Fills the peer slots of a created service. */
   introduce(index: number): void {

@@ -39,6 +39,21 @@ export class ByteRing {
     this.append(changetype<usize>(this) + offsetof<ByteRing>("scratch"), PREFIX_BYTES);
     return <i32>position;
   }
+  /** Position that the next entry gets, whatever is dropped for it. */
+  get end(): u32 {
+    return this.wrap(this.head + this.used);
+  }
+  /** An entry of `bytes` in one piece: the address at which the owner then writes all of it, or 0 when it would wrap at the end or never
+   *  fits; nothing has happened then, and begin and append do it. */
+  claim(bytes: u32): usize {
+    const at = this.end;
+    if (bytes > this.capacity - PREFIX_BYTES || at + PREFIX_BYTES + bytes > this.capacity) return 0;
+    while (this.capacity - this.used < bytes + PREFIX_BYTES) this.dropOldest();
+    store<u32>(this.base + at, bytes);
+    this.used += PREFIX_BYTES + bytes;
+    this.entries++;
+    return this.base + at + PREFIX_BYTES;
+  }
   /** Adds bytes to the entry begun last. */
   append(from: usize, bytes: u32): void {
     const at = this.wrap(this.head + this.used);

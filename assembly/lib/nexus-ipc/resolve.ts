@@ -10,6 +10,7 @@ import { beginRequest, callRequest, reply } from "./client";
 import { REPLY_OK, SM } from "./frame";
 
 export const SM_LOOKUP: u8 = 2;
+export const SM_LOOKUP_QUERY: u8 = 7;
 export const LOOKUP_BUDGET_NS: u64 = 500_000_000;
 export const ROUTE_NAME_BYTES_MAX: u32 = 31;
 /** samgrd answered, but not with a capability: its status is in `lookupStatus`. */
@@ -30,9 +31,18 @@ export function lookupStatus(): u8 {
 /** LOOKUP: nonce, name_len u8, name; the reply's moved capability is the result. Returns a handle (>= 0, owned by the caller)
  *  or a negative kernel error, REPLY_* or RESOLVE_REFUSED. */
 export function lookup(name: string, samgrd: u32 = SLOT_SAMGRD): i32 {
+  return ask(SM_LOOKUP, name, samgrd);
+}
+
+/** LOOKUP_QUERY: the same with the query right of logd or metricsd, which policyd must allow the caller (log.query). */
+export function lookupQuery(name: string, samgrd: u32 = SLOT_SAMGRD): i32 {
+  return ask(SM_LOOKUP_QUERY, name, samgrd);
+}
+
+function ask(op: u8, name: string, samgrd: u32): i32 {
   lookups++;
   if (<u32>name.length > ROUTE_NAME_BYTES_MAX) return RESOLVE_REFUSED;
-  beginRequest(SM, SM_LOOKUP).putU8(<u8>name.length).putText(name);
+  beginRequest(SM, op).putU8(<u8>name.length).putText(name);
   const outcome = callRequest(samgrd, LOOKUP_BUDGET_NS);
   if (outcome != REPLY_OK) return outcome;
   lookupStatusLast = <u8>reply.status;

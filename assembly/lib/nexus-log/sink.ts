@@ -8,6 +8,7 @@
 // between two tries to resolve.
 import { E_DEAD, E_BAD_HANDLE } from "../../gen/errors";
 import { NEXUS_LOG_DRAIN_MAX, NEXUS_LOG_IN_FLIGHT_MAX, NEXUS_LOG_RING_BYTES, NEXUS_LOG_ROUTE_RETRY_NS } from "../../gen/limits";
+import { MUT_NEXUS_LOG_NEVER_RESOLVES_AGAIN, mutant } from "../../gen/mutants";
 import { SLOT_LOGD } from "../../gen/slots";
 import {
   sys_cap_clone, sys_cap_close, sys_cap_query, sys_endpoint_create, sys_recv, sys_send, sys_time_ns,
@@ -168,6 +169,7 @@ function destination(): u32 {
   const now_ns = <u64>sys_time_ns();
   if (now_ns < routeNext_ns) return 0;
   routeNext_ns = now_ns + NEXUS_LOG_ROUTE_RETRY_NS;
+  if (mutant(MUT_NEXUS_LOG_NEVER_RESOLVES_AGAIN) && route.resolutions != 0) return 0;
   const handle = route.resolve("logd");
   if (handle <= 0) return 0;
   stats.routes++;

@@ -7,6 +7,7 @@
 // Limits: docs/redaction.md says what this cannot see.
 import { MUT_REDACTION_OFF, mutant } from "../../gen/mutants";
 import { KEY_DENIED_LINE, KEY_DIGEST, KEY_PLAIN, classifyKey } from "./taxonomy";
+import { SHAPE_BYTES_MIN, TEXT_PLAIN, scanText } from "./scan";
 import { isSecretShape, isTokenByte, wordIs } from "./shapes";
 
 const NEWLINE: u32 = 10;
@@ -20,8 +21,6 @@ const EQUALS: u32 = 61;
 const AT: u32 = 64;
 const SLASH: u32 = 47;
 const BACKSLASH: u32 = 92;
-/** Shortest token that any value shape can match. */
-const SHAPE_BYTES_MIN: u32 = 16;
 /** Shortest credential after the word Bearer or Basic. */
 const CREDENTIAL_BYTES_MIN: u32 = 8;
 
@@ -82,7 +81,13 @@ export function redactFields(ptr: usize, len: u32): u32 {
 /** Redacts free text (a log message, a span name) in place. Returns the new length, at most len. */
 export function redactText(ptr: usize, len: u32): u32 {
   if (mutant(MUT_REDACTION_OFF)) return len;
-  return redactSpan(ptr, 0, 0, len, false);
+  return scanText(ptr, len, true) == TEXT_PLAIN ? len : redactClosely(ptr, 0, 0, len, false);
+}
+
+/** redactText for a text that scanText did not find plain. */
+export function redactLooked(ptr: usize, len: u32): u32 {
+  if (mutant(MUT_REDACTION_OFF)) return len;
+  return redactClosely(ptr, 0, 0, len, false);
 }
 
 /** Whether the key is one token and too short for any value shape. */
@@ -162,80 +167,14 @@ function endOfValue(ptr: usize, at: u32, end: u32, quote: u32, wholeLine: bool):
   return i;
 }
 
-/**
- * Whether redactSpan surely replaces nothing in [from, end): no token long enough for a shape, no key sign, no option, no word
- * that begins like an authentication scheme. One cheap pass for what most records are; false means only "look closely".
- */
-function isPlain(ptr: usize, from: u32, end: u32): bool {
-  const stop = ptr + end;
-  let at = ptr + from;
-  let run: u32 = 0; // bytes since the last one that ends a token, or more
-  for (; at + 8 <= stop; at += 8) {
-    const eight = load<u64>(at);
-    if (needsLook(eight)) {
-      run = plainRun(at, at + 8, stop, run);
-      if (run == NOT_PLAIN) return false;
-      continue;
-    }
-    const blanks = zeroBytes(eight ^ (ONES * BLANK));
-    if (blanks == 0) {
-      run += 8;
-      if (run >= SHAPE_BYTES_MIN) return false;
-      continue;
-    }
-    if (run + (<u32>ctz(blanks) >> 3) >= SHAPE_BYTES_MIN) return false;
-    run = <u32>clz(blanks) >> 3;
-  }
-  return plainRun(at, stop, stop, run) != NOT_PLAIN;
-}
-
-const ONES: u64 = 0x0101010101010101;
-const LOW_SEVEN: u64 = 0x7f7f7f7f7f7f7f7f;
-const NOT_PLAIN: u32 = u32.MAX_VALUE;
-
-/** The high bit of each byte of `eight` that is zero, and no other bit. */
-@inline function zeroBytes(eight: u64): u64 {
-  return ~(((eight & LOW_SEVEN) + LOW_SEVEN) | eight | LOW_SEVEN);
-}
-
-/** Not zero when one of eight bytes is : or = or - or b or B. */
-@inline function needsLook(eight: u64): bool {
-  const colon = eight ^ (ONES * 58);
-  const equals = eight ^ (ONES * 61);
-  const dash = eight ^ (ONES * 45);
-  const letter = (eight | (ONES * 32)) ^ (ONES * 98);
-  const borrow = ((colon - ONES) & ~colon) | ((equals - ONES) & ~equals) | ((dash - ONES) & ~dash) | ((letter - ONES) & ~letter);
-  return (borrow & ~LOW_SEVEN) != 0;
-}
-
-/** isPlain for the bytes [at, to) of a text that goes on to `stop`, after `before` bytes of a token: the new run, or NOT_PLAIN. */
-function plainRun(at: usize, to: usize, stop: usize, before: u32): u32 {
-  let run = before;
-  for (; at < to; at++) {
-    const c = <u32>load<u8>(at);
-    if (!isTokenByte(c)) {
-      if (c == COLON || c == EQUALS) return NOT_PLAIN;
-      run = 0;
-      continue;
-    }
-    if ((c | 32) == 98 && maybeScheme(at, stop)) return NOT_PLAIN;
-    run += 1;
-    if (run >= SHAPE_BYTES_MIN) return NOT_PLAIN;
-    if (c == DASH && at + 1 < stop && <u32>load<u8>(at + 1) == DASH) return NOT_PLAIN;
-  }
-  return run;
-}
-
-/** Whether four letters at `at` begin `bearer` or `basic`, in any case. */
-@inline function maybeScheme(at: usize, stop: usize): bool {
-  if (at + 4 > stop) return false;
-  const letters = load<u32>(at) | 0x20202020;
-  return letters == 0x72616562 || letters == 0x69736162;
-}
-
 /** Redacts [read, end) into [write, ...) of the same bytes; write <= read always. Returns the new write position. */
 function redactSpan(ptr: usize, writeFrom: u32, readFrom: u32, end: u32, digestKey: bool): u32 {
-  if (isPlain(ptr, readFrom, end)) return copyDown(ptr, writeFrom, readFrom, end);
+  if (scanText(ptr + readFrom, end - readFrom, true) == TEXT_PLAIN) return copyDown(ptr, writeFrom, readFrom, end);
+  return redactClosely(ptr, writeFrom, readFrom, end, digestKey);
+}
+
+/** redactSpan for bytes that are not plain. */
+function redactClosely(ptr: usize, writeFrom: u32, readFrom: u32, end: u32, digestKey: bool): u32 {
   let write = writeFrom;
   let read = readFrom;
   let token = write; // where the current token starts in the output

@@ -63,23 +63,34 @@ export function writeAppend(
   fields: usize,
   fieldsBytes: u32,
 ): Writer {
-  return writer
-    .putU8(level)
-    .putU8(<u8>scopeBytes)
-    .putU16(<u16>messageBytes)
-    .putU16(<u16>fieldsBytes)
-    .putBytes(scope, scopeBytes)
-    .putBytes(message, messageBytes)
-    .putBytes(fields, fieldsBytes);
+  const at = writer.reserve(APPEND_HEAD_BYTES + scopeBytes + messageBytes + fieldsBytes);
+  if (at == 0) return writer;
+  store<u8>(at, level);
+  store<u8>(at, <u8>scopeBytes, 1);
+  store<u16>(at, <u16>messageBytes, 2);
+  store<u16>(at, <u16>fieldsBytes, 4);
+  copyTexts(at + APPEND_HEAD_BYTES, scope, scopeBytes, message, messageBytes, fields, fieldsBytes);
+  return writer;
+}
+
+/** Puts the three texts one after the other. */
+@inline
+export function copyTexts(
+  at: usize, scope: usize, scopeBytes: u32, message: usize, messageBytes: u32, fields: usize, fieldsBytes: u32,
+): void {
+  memory.copy(at, scope, scopeBytes);
+  memory.copy(at + scopeBytes, message, messageBytes);
+  if (fieldsBytes != 0) memory.copy(at + scopeBytes + messageBytes, fields, fieldsBytes);
 }
 
 /** Decodes an APPEND body: LO_OK, LO_INVALID_ARGS (lengths or level wrong) or LO_OVER_LIMIT. */
 export function readAppend(body: Reader, record: LogRecord): u8 {
-  const level = body.takeU8();
-  const scopeBytes = <u32>body.takeU8();
-  const messageBytes = <u32>body.takeU16();
-  const fieldsBytes = <u32>body.takeU16();
-  if (!body.ok) return LO_INVALID_ARGS;
+  const head = body.takeBytes(APPEND_HEAD_BYTES);
+  if (head == 0) return LO_INVALID_ARGS;
+  const level = load<u8>(head);
+  const scopeBytes = <u32>load<u8>(head, 1);
+  const messageBytes = <u32>load<u16>(head, 2);
+  const fieldsBytes = <u32>load<u16>(head, 4);
   if (scopeBytes > LOGD_SCOPE_BYTES_MAX) return LO_OVER_LIMIT;
   if (messageBytes > LOGD_MESSAGE_BYTES_MAX) return LO_OVER_LIMIT;
   if (fieldsBytes > LOGD_FIELDS_BYTES_MAX) return LO_OVER_LIMIT;
@@ -87,23 +98,22 @@ export function readAppend(body: Reader, record: LogRecord): u8 {
   record.scopeBytes = scopeBytes;
   record.messageBytes = messageBytes;
   record.fieldsBytes = fieldsBytes;
-  record.scope = body.takeBytes(scopeBytes);
-  record.message = body.takeBytes(messageBytes);
-  record.fields = body.takeBytes(fieldsBytes);
+  record.scope = body.takeBytes(scopeBytes + messageBytes + fieldsBytes);
+  record.message = record.scope + scopeBytes;
+  record.fields = record.message + messageBytes;
   if (!body.finished) return LO_INVALID_ARGS;
   return level > LEVEL_TRACE ? LO_INVALID_ARGS : LO_OK;
 }
 
-/** Writes a record's head as QUERY returns it; scope, message and fields follow. */
-export function writeRecordHead(writer: Writer, record: LogRecord): Writer {
-  return writer
-    .putU64(record.recordId)
-    .putU64(record.ts_ns)
-    .putU8(<u8>record.level)
-    .putU64(record.sender)
-    .putU8(<u8>record.scopeBytes)
-    .putU16(<u16>record.messageBytes)
-    .putU16(<u16>record.fieldsBytes);
+/** Writes a record's head, RECORD_HEAD_BYTES at `at`, as QUERY returns it; scope, message and fields follow. */
+export function storeRecordHead(at: usize, record: LogRecord): void {
+  store<u64>(at, record.recordId);
+  store<u64>(at, record.ts_ns, 8);
+  store<u8>(at, <u8>record.level, 16);
+  store<u64>(at, record.sender, 17);
+  store<u8>(at, <u8>record.scopeBytes, 25);
+  store<u16>(at, <u16>record.messageBytes, 26);
+  store<u16>(at, <u16>record.fieldsBytes, 28);
 }
 
 /** Takes one record of a QUERY reply; false when it is malformed. */

@@ -2,7 +2,7 @@
 // dcgmd: the GPU receiver. It reads raw samples from the host's bridge through portd and keeps one gauge for each entity and
 // field in metricsd, labelled by its source.
 // Invariant: it is up without a host (degraded, counted), and never holds anything up: profile=proof scrapes when asked (so that
-// nothing races), profile=run once a second, other profiles never; stay=1 goes on once a second after the proof's scrape.
+// nothing races), profile=run once a second, other profiles never.
 // Limits: limits.dcgmd.
 import { DCGMD_BACKOFF_MAX_NS, DCGMD_SCRAPE_PERIOD_NS } from "../../gen/limits";
 import { M_DCGMD_READY, M_DCGMD_SOURCE_REPLAY, mark } from "../../gen/markers";
@@ -30,8 +30,6 @@ const VALUE_BYTES: u32 = 16;
 const key: usize = memory.data(8);
 const value: usize = memory.data(16);
 let proving: bool = false;
-/** Boot argument stay=1: the image goes on after its proof, for a person who watches. */
-let stays: bool = false;
 let failuresInRow: u32 = 0;
 let samplesTotal: u64 = 0;
 let blanksTotal: u64 = 0;
@@ -40,7 +38,6 @@ export function main(): void {
   fillFields();
   metricsInit(SVC_DCGMD_ID, SLOT_METRICSD, true);
   proving = bootArgIs("profile", "proof");
-  stays = bootArgIs("stay", "1");
   serverRoute(DG_OP_SCRAPE, onScrape);
   serverRoute(DG_OP_STATS, onStats);
   serverOnTick(onTick, bootArgIs("profile", "run") ? DCGMD_SCRAPE_PERIOD_NS : 0);
@@ -76,7 +73,6 @@ function onScrape(request: Request): void {
   }
   const ok = runScrape(true);
   if (ok && sourceNow() == BRIDGE_SOURCE_REPLAY && !mutant(MUT_DCGMD_HIDES_SOURCE)) mark(M_DCGMD_SOURCE_REPLAY);
-  if (stays) serverOnTick(onTick, DCGMD_SCRAPE_PERIOD_NS);
   const writer = request.answer(ok ? DG_OK : DG_UNAVAILABLE);
   writer.putU32(entitiesPresent()).putU32(tally.samples).putU32(seriesMade()).putU32(tally.blanks);
   writer.putU32(<u32>min<u64>(lostCount() + tally.stale + tally.bad + tally.homeless, u32.MAX_VALUE)).putU8(sourceNow());

@@ -17,6 +17,7 @@ const READY_BUDGET_NS: u64 = 2_000_000_000;
 const REGISTER_BUDGET_NS: u64 = 1_000_000_000;
 const SEND: u32 = 1;
 const SEND_CLONE: u32 = 5;
+const QUERY: u32 = 16;
 /** To policyd: moves a SEND capability to a logd that was started again. */
 const IN_LOGD: u8 = 5;
 const EVENTS_MAX: u32 = KERNEL_SERVICES_MAX;
@@ -46,7 +47,9 @@ export function ping(index: u32): bool {
 /** Makes a service findable by name. samgrd itself and what runs before it are registered when it is ready. */
 export function register(index: u32): bool {
   const samgrd = handleOf(indexOf(SVC_SAMGRD_ID));
-  const clone = sys_cap_clone(handleOf(index), SEND_CLONE);
+  const id = idOf(index);
+  const readable = id == SVC_LOGD_ID || id == SVC_METRICSD_ID;
+  const clone = sys_cap_clone(handleOf(index), readable ? SEND_CLONE | QUERY : SEND_CLONE);
   if (clone < 0) return false;
   beginRequest(SM, SM_OP_REGISTER).putU8(<u8>nameBytes(index)).putBytes(nameOf(index), nameBytes(index));
   if (callRequest(samgrd, REGISTER_BUDGET_NS, <u32>clone) == REPLY_OK) return reply.status == SM_OK;

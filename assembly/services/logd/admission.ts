@@ -15,11 +15,11 @@ import {
 import { SVC_METRICSD_ID, SVC_POLICYD_ID } from "../../gen/services";
 import { sys_time_ns } from "../../gen/syscalls";
 import { SenderTable } from "../../lib/bounded/senders";
-import { ASCII_NEWLINE } from "../../lib/bounded/text";
 import { TokenBucket } from "../../lib/bounded/token_bucket";
 import { Reader } from "../../lib/bounded/writer";
 import { SenderId } from "../../lib/nexus-ipc/types";
-import { redactFields, redactText } from "../../lib/redact/redact";
+import { redactFields, redactLooked } from "../../lib/redact/redact";
+import { TEXT_CONTROL, TEXT_PLAIN, scanText } from "../../lib/redact/scan";
 import {
   LEVEL_TRACE, LO_INVALID_ARGS, LO_OK, LO_OVER_LIMIT, LO_RATE_LIMITED, LogRecord, readAppend,
 } from "../../lib/wire/logd";
@@ -30,6 +30,10 @@ const entries: usize = memory.data(LOGD_SENDERS_MAX * 40, 8);
 const senders: SenderTable = changetype<SenderTable>(memory.data(40, 8));
 assert(ENTRY_BYTES == 40);
 senders.reset(entries, LOGD_SENDERS_MAX, TokenBucket.BYTES);
+
+/** What the record's texts hold, as judge saw it: TEXT_* of lib/redact/scan.ts. */
+let scopeFound: u32 = TEXT_PLAIN;
+let messageFound: u32 = TEXT_PLAIN;
 
 export let rejectedInvalidArgs: u64 = 0;
 export let rejectedOverLimit: u64 = 0;
@@ -47,9 +51,9 @@ export function admit(body: Reader, sender: SenderId, record: LogRecord): u8 {
     return status;
   }
   record.sender = sender.value;
-  record.scopeBytes = redactText(record.scope, record.scopeBytes);
-  record.messageBytes = redactText(record.message, record.messageBytes);
-  record.fieldsBytes = redactFields(record.fields, record.fieldsBytes);
+  if (scopeFound != TEXT_PLAIN) record.scopeBytes = redactLooked(record.scope, record.scopeBytes);
+  if (messageFound != TEXT_PLAIN) record.messageBytes = redactLooked(record.message, record.messageBytes);
+  if (record.fieldsBytes != 0) record.fieldsBytes = redactFields(record.fields, record.fieldsBytes);
   return LO_OK;
 }
 
@@ -63,37 +67,16 @@ function judge(body: Reader, sender: SenderId, record: LogRecord): u8 {
     decoded = LO_OK;
   }
   if (decoded != LO_OK) return decoded;
-  if (hasControl(record.scope, record.scopeBytes, false)) return LO_INVALID_ARGS;
-  if (hasControl(record.message, record.messageBytes, true)) return LO_INVALID_ARGS;
-  if (hasControl(record.fields, record.fieldsBytes, true)) return LO_INVALID_ARGS;
-  if (record.fieldsBytes != 0 && claimsIdentity(record.fields, record.fieldsBytes)) return LO_INVALID_ARGS;
-  return takeToken(sender) ? LO_OK : LO_RATE_LIMITED;
-}
-
-const LOW_BYTES: u64 = 0x2020_2020_2020_2020;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-const ALL_DELETE: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-/** Control characters would let a record drive the terminal that shows it; newlines separate lines of message and fields.
- *  Eight bytes at a time: a word without a byte below 32 and without 127 needs no closer look. */
-function hasControl(text: usize, bytes: u32, lines: bool): bool {
-  let i: u32 = 0;
-  for (; i + 8 <= bytes; i += 8) {
-    const word = load<u64>(text + i);
-    const low = (word - LOW_BYTES) & ~word;
-    const erase = word ^ ALL_DELETE;
-    if (((low | ((erase - ONES) & ~erase)) & HIGH_BITS) == 0) continue;
-    for (let at = i; at < i + 8; at++) if (isControl(text + at, lines)) return true;
+  // Control characters would let a record drive the terminal that shows it; newlines separate lines of message and fields.
+  scopeFound = scanText(record.scope, record.scopeBytes, false);
+  if (scopeFound == TEXT_CONTROL) return LO_INVALID_ARGS;
+  messageFound = scanText(record.message, record.messageBytes, true);
+  if (messageFound == TEXT_CONTROL) return LO_INVALID_ARGS;
+  if (record.fieldsBytes != 0) {
+    if (scanText(record.fields, record.fieldsBytes, true) == TEXT_CONTROL) return LO_INVALID_ARGS;
+    if (claimsIdentity(record.fields, record.fieldsBytes)) return LO_INVALID_ARGS;
   }
-  for (; i < bytes; i++) if (isControl(text + i, lines)) return true;
-  return false;
-}
-
-function isControl(at: usize, lines: bool): bool {
-  const byte = load<u8>(at);
-  if (byte >= 32) return byte == 127;
-  return !lines || byte != ASCII_NEWLINE;
+  return takeToken(sender) ? LO_OK : LO_RATE_LIMITED;
 }
 
 function takeToken(sender: SenderId): bool {

@@ -7,13 +7,12 @@ import { LOGD_JOURNAL_BYTES_MAX, LOGD_QUERY_PAGE_BYTES_MAX, LOGD_RECORDS_MAX } f
 import { sys_time_ns } from "../../gen/syscalls";
 import { ByteRing } from "../../lib/bounded/ring";
 import { Writer } from "../../lib/bounded/writer";
-import { LogQuery, LogRecord, RECORD_HEAD_BYTES, writeRecordHead } from "../../lib/wire/logd";
+import { LogQuery, LogRecord, RECORD_HEAD_BYTES, copyTexts, storeRecordHead } from "../../lib/wire/logd";
 
 const bytes: usize = memory.data(LOGD_JOURNAL_BYTES_MAX, 8);
 const positions: usize = memory.data(LOGD_RECORDS_MAX * 4, 4);
 const ring: ByteRing = changetype<ByteRing>(memory.data(40, 8));
 const headBuffer: usize = memory.data(32, 8);
-const headWriter: Writer = changetype<Writer>(memory.data(16, 4));
 let nextId: u64 = 1;
 let lastTime_ns: u64 = 0;
 ring.reset(bytes, LOGD_JOURNAL_BYTES_MAX);
@@ -43,17 +42,28 @@ export function journalAppend(record: LogRecord): u64 {
   record.recordId = nextId;
   record.ts_ns = lastTime_ns;
   if (ring.entries == LOGD_RECORDS_MAX) ring.dropOldest();
-  writeRecordHead(headWriter.reset(headBuffer, RECORD_HEAD_BYTES), record);
   const length = RECORD_HEAD_BYTES + record.scopeBytes + record.messageBytes + record.fieldsBytes;
+  store<u32>(positions + ((<u32>nextId % LOGD_RECORDS_MAX) << 2), ring.end);
+  nextId++;
+  const at = ring.claim(length);
+  if (at == 0) appendInTwo(record, length);
+  else {
+    storeRecordHead(at, record);
+    const texts = at + RECORD_HEAD_BYTES;
+    copyTexts(texts, record.scope, record.scopeBytes, record.message, record.messageBytes, record.fields, record.fieldsBytes);
+  }
+  return record.recordId;
+}
+
+/** The entry wraps at the end of the ring. */
+function appendInTwo(record: LogRecord, length: u32): void {
   const position = ring.begin(length);
   assert(position >= 0);
-  store<u32>(positions + ((<u32>nextId % LOGD_RECORDS_MAX) << 2), position);
+  storeRecordHead(headBuffer, record);
   ring.append(headBuffer, RECORD_HEAD_BYTES);
   ring.append(record.scope, record.scopeBytes);
   ring.append(record.message, record.messageBytes);
   ring.append(record.fields, record.fieldsBytes);
-  nextId++;
-  return record.recordId;
 }
 
 @inline

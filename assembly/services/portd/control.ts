@@ -3,11 +3,12 @@
 // Invariant: every whole request frame gets exactly one reply frame with its nonce; the answer comes from the service that owns
 // the data, asked now; nothing here writes to the console, so a watching host changes no transcript.
 // Limits: one request at a time; while no transmit buffer is free requests wait in the decoder, and behind it in the device.
+import { E_DEAD } from "../../gen/errors";
 import { COUNTER_FREE_FRAMES, COUNTER_PREEMPTIONS } from "../../gen/counters";
 import { PORTD_CONTROL_REPLY_WAIT_NS, PORTD_PORTS_MAX, PORTD_TX_BUFFER_BYTES } from "../../gen/limits";
 import { SLOT_LOG_QUERY, SLOT_METRICSD, SLOT_SAMGRD } from "../../gen/slots";
-import { sys_counter, sys_time_ns } from "../../gen/syscalls";
-import { LO, MT, REPLY_OK, Reader, SM, Writer, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
+import { sys_cap_close, sys_counter, sys_time_ns } from "../../gen/syscalls";
+import { LO, MT, REPLY_OK, Reader, SM, Writer, beginRequest, callRequest, lookupQuery, reply } from "../../lib/nexus-ipc/index";
 import {
   BRIDGE_FRAME_BYTES_MAX, BRIDGE_HEADER_BYTES, BRIDGE_CRC_BYTES, BRIDGE_REPLY_BIT, BRIDGE_STATUS_BAD_REQUEST,
   BRIDGE_STATUS_OK, BRIDGE_STATUS_OVER_LIMIT, BRIDGE_STATUS_PERMISSION_DENIED, BRIDGE_STATUS_UNAVAILABLE,
@@ -100,12 +101,26 @@ function passReply(outcome: i32): void {
   writer.putU8(BRIDGE_STATUS_OK).putBytes(reply.body.takeBytes(bytes), bytes);
 }
 
+/** logd's query capability: the slot that init-lite filled, then, once that logd ended, what samgrd hands out. */
+let logQuery: u32 = SLOT_LOG_QUERY;
+
+function resolvedAgain(): bool {
+  const handle = lookupQuery("logd");
+  if (handle < 0) return false;
+  if (logQuery != SLOT_LOG_QUERY) sys_cap_close(logQuery);
+  logQuery = <u32>handle;
+  return true;
+}
+
 function answerLogs(): void {
   const after = payload.takeU64();
   const max = payload.takeU16();
   if (!payload.finished || max == 0) return refuse(BRIDGE_STATUS_BAD_REQUEST);
   writeQuery(beginRequest(LO, LO_QUERY), 0, max, after);
-  passReply(callRequest(SLOT_LOG_QUERY, PORTD_CONTROL_REPLY_WAIT_NS));
+  const outcome = callRequest(logQuery, PORTD_CONTROL_REPLY_WAIT_NS);
+  if (outcome != <i32>E_DEAD || !resolvedAgain()) return passReply(outcome);
+  writeQuery(beginRequest(LO, LO_QUERY), 0, max, after);
+  passReply(callRequest(logQuery, PORTD_CONTROL_REPLY_WAIT_NS));
 }
 
 function answerSeries(): void {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // samgrd: names to endpoints. init-lite registers each service; clients look names up (docs/format/wire-samgrd.md).
 // Invariant: a capability leaves this service only after policyd allowed that sender that target, in time and with the
-// right nonce; every other outcome, policyd's silence included, hands nothing out. What a client gets can SEND, nothing
-// more.
+// right nonce; every other outcome, policyd's silence included, hands nothing out. What a client gets can SEND and,
+// where it asked for it and policyd allows log.query, QUERY; nothing more.
 // Limits: limits.samgrd; one wait, on policyd, of the delegate budget.
+import { E_NO_RIGHT } from "../../gen/errors";
 import { fnv1a64 } from "../../lib/bounded/fnv";
 import {
-  DELEGATE_DENIED, PO_ROUTE, Request, SM, delegatePair, delegateReason, serve, serverRoute,
+  DELEGATE_DENIED, PO_ROUTE, Request, SM, delegateCheck, delegatePair, delegateReason, serve, serverRoute,
 } from "../../lib/nexus-ipc/index";
 import {
   SM_DEAD, SM_DENIED, SM_MALFORMED, SM_NAME_BYTES_MAX, SM_NOT_FOUND, SM_OK, SM_OP_LOOKUP, SM_OP_REGISTER,
-  SM_OP_RESOLVE_STATUS, SM_OP_SENDER_SERVICE_ID, SM_OVER_LIMIT, SM_UNAVAILABLE, SM_UNSUPPORTED,
+  SM_OP_LOOKUP_QUERY, SM_OP_RESOLVE_STATUS, SM_OP_SENDER_SERVICE_ID, SM_OVER_LIMIT, SM_UNAVAILABLE, SM_UNSUPPORTED,
 } from "../../lib/wire/samgrd";
 import { M_SAMGRD_READY, mark } from "../../gen/markers";
 import { MUT_SAMGRD_READY_EVIDENCE_BROKEN, MUT_SAMGRD_ROUTES_ALL, mutant } from "../../gen/mutants";
@@ -25,6 +26,7 @@ export const vigil_abi: i32 = 1;
 
 const RIGHT_SEND: u32 = 1;
 const RIGHT_CLONE: u32 = 4;
+const RIGHT_QUERY: u32 = 16;
 const KIND_ENDPOINT: u64 = 1;
 const meta: usize = memory.data(32, 8);
 const ownId: usize = memory.data(8, 8);
@@ -85,6 +87,11 @@ function onLookup(request: Request): void {
     request.answer(delegateReason() == DELEGATE_DENIED ? SM_DENIED : SM_UNAVAILABLE);
     return;
   }
+  const query = request.op == SM_OP_LOOKUP_QUERY;
+  if (query && !delegateCheck(request.sender, "log.query", policydHandle())) {
+    request.answer(delegateReason() == DELEGATE_DENIED ? SM_DENIED : SM_UNAVAILABLE);
+    return;
+  }
   const row = registryFind(name, nameLength);
   if (row == 0) {
     request.answer(SM_NOT_FOUND);
@@ -95,8 +102,9 @@ function onLookup(request: Request): void {
     request.answer(SM_DEAD);
     return;
   }
-  const handle = sys_cap_clone(rowHandle(row), RIGHT_SEND);
-  if (handle < 0) request.answer(SM_OVER_LIMIT);
+  const handle = sys_cap_clone(rowHandle(row), query ? RIGHT_SEND | RIGHT_QUERY : RIGHT_SEND);
+  if (handle == E_NO_RIGHT) request.answer(SM_DENIED);
+  else if (handle < 0) request.answer(SM_OVER_LIMIT);
   else request.answerWith(SM_OK, <u32>handle);
 }
 
@@ -132,6 +140,7 @@ export function main(): void {
   sinkStart();
   serverRoute(SM_OP_REGISTER, onRegister);
   serverRoute(SM_OP_LOOKUP, onLookup);
+  serverRoute(SM_OP_LOOKUP_QUERY, onLookup);
   serverRoute(SM_OP_SENDER_SERVICE_ID, onSenderServiceId);
   serverRoute(SM_OP_RESOLVE_STATUS, onResolveStatus);
   serve(SM, SM_MALFORMED, SM_UNSUPPORTED, onPing, onReady);

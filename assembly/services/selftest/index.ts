@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The proof client. It answers its PING, then waits for init-lite's GO, which comes after `init: ready`, and climbs the ladder of its
-// boot profile in the order of markers/. When it ends, it ends the machine, unless the boot argument stay=1 keeps the image running.
+// boot profile in the order of markers/. When it ends, it ends the machine; in profile run it does
+// nothing at all.
 import { M_SELFTEST_END, mark } from "../../gen/markers";
 import { MUT_SELFTEST_SKIPS_END, mutant } from "../../gen/mutants";
 import { sys_boot_arg, sys_shutdown } from "../../gen/syscalls";
@@ -18,6 +19,7 @@ import { metrics_proofs } from "./metrics";
 import { mmio_proofs } from "./mmio";
 import { policy_proofs } from "./policy";
 import { tracing_proofs } from "./tracing";
+import { restart_proofs } from "./restart";
 import { trap_proofs } from "./traps";
 
 export const vigil_abi: i32 = 1;
@@ -44,6 +46,7 @@ function proofs(): void {
   crash_proofs();
   exec_proofs();
   gpu_proofs();
+  restart_proofs();
 }
 
 function go(request: Request): void {
@@ -52,7 +55,7 @@ function go(request: Request): void {
   else if (argumentIs("profile", "invalid-only")) invalid_only();
   else proofs();
   if (!mutant(MUT_SELFTEST_SKIPS_END)) mark(M_SELFTEST_END);
-  if (!argumentIs("stay", "1")) sys_shutdown(failedChecks() == 0 ? 0 : 1);
+  sys_shutdown(failedChecks() == 0 ? 0 : 1);
 }
 
 function ready(): bool { return true; }
