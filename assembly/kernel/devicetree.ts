@@ -9,6 +9,7 @@ const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROPERTY: u32 = 3;
 const NOP: u32 = 4;
+const END: u32 = 9;
 const HEADER_BYTES: u32 = 40;
 const TOKENS_MAX: u32 = 16384;
 
@@ -71,7 +72,7 @@ export function tree_read(bytes: u32): bool {
       if (in_memory && depth == 2 && is(name, "reg") && size == 16) memory_end = cells(value, 8) + cells(value + 8, 8);
       at = (value + size + 3) & ~3;
     } else {
-      return depth == 0;
+      return token == END && depth == 0;
     }
   }
   return false;

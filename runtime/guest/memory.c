@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // memcpy, memmove, memset and memcmp for kernel and services, by 8-byte words; the last word of a copy overlaps the one before it, so that
-// only copies under 8 bytes go byte by byte. Compiled into each image's one translation unit with -fno-tree-loop-distribute-patterns,
+// no forward copy goes byte by byte. Compiled into each image's one translation unit with -fno-tree-loop-distribute-patterns,
 // without which GCC would turn these loops into calls of themselves.
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
+typedef uint32_t __attribute__((may_alias, aligned(1))) half;
+
+// Copies under 8 bytes. All is read before anything is written, so the ends may overlap.
+static inline void copy_short(uint8_t* to, const uint8_t* from, size_t bytes) {
+  if (bytes >= 4) {
+    half first = *(const half*)from, last = *(const half*)(from + bytes - 4);
+    *(half*)to = first, *(half*)(to + bytes - 4) = last;
+  } else if (bytes) {
+    uint8_t first = from[0], middle = from[bytes / 2], last = from[bytes - 1];
+    to[0] = first, to[bytes / 2] = middle, to[bytes - 1] = last;
+  }
+}
 
 static inline void copy_32(uint8_t* to, const uint8_t* from) {
   word a = ((const word*)from)[0], b = ((const word*)from)[1], c = ((const word*)from)[2], d = ((const word*)from)[3];
@@ -17,7 +29,7 @@ void* memcpy(void* restrict target, const void* restrict source, size_t bytes) {
   uint8_t* to = target;
   const uint8_t* from = source;
   if (bytes < 8) {
-    while (bytes--) *to++ = *from++;
+    copy_short(to, from, bytes);
     return target;
   }
   for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
@@ -29,16 +41,16 @@ void* memcpy(void* restrict target, const void* restrict source, size_t bytes) {
 void* memmove(void* target, const void* source, size_t bytes) {
   uint8_t* to = target;
   const uint8_t* from = source;
+  if (bytes < 8) {
+    copy_short(to, from, bytes);
+    return target;
+  }
   if (to <= from || to >= from + bytes) {
-    if (bytes >= 8) {
-      // Where the ends overlap, the last word must be read before it is written over.
-      word last = *(const word*)(from + bytes - 8), *end = (word*)(to + bytes - 8);
-      for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
-      for (; bytes > 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
-      *end = last;
-      return target;
-    }
-    while (bytes--) *to++ = *from++;
+    // Where the ends overlap, the last word must be read before it is written over.
+    word last = *(const word*)(from + bytes - 8), *end = (word*)(to + bytes - 8);
+    for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
+    for (; bytes > 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
+    *end = last;
     return target;
   }
   for (to += bytes, from += bytes; bytes >= 8; bytes -= 8) to -= 8, from -= 8, *(word*)to = *(const word*)from;

@@ -6,15 +6,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { HASH_PREFIX } from '../../scripts/bench/hash-image.js';
-import { benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from '../../scripts/gate/bench.js';
+import { benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey, type Figures } from '../../scripts/gate/bench.js';
 import { readLadder } from '../../scripts/gate/ladder.js';
 
 const budgets = readBudgets();
 const PREFIX = 'SELFTEST: bench ';
 const keysOf = (source: string): string[] => budgets.filter((row) => row.source === source).map((row) => row.key);
-const guestLines = keysOf('guest').map((key) => `${PREFIX}${key}=100`);
-const hashLines = keysOf('hash').map((key) => `${HASH_PREFIX}${key}=100`);
-const figures = { ...guestFigures(guestLines, PREFIX, budgets), ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'), image_bytes: 1000 };
+const guestLines = keysOf('guest').map((key) => `${PREFIX}${key}=50`);
+const hashLines = keysOf('hash').map((key) => `${HASH_PREFIX}${key}=50`);
+const figures: Figures = {
+  ...guestFigures(guestLines, PREFIX, budgets), ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'), image_bytes: 1000,
+};
 
 /** A checkout's boot/ with these files, removed after `body`. */
 function withBoot(files: Record<string, string>, body: (root: string) => void): void {
@@ -56,7 +58,7 @@ test('each figure exactly once, from the boot that measures it', () => {
     fails([...guestLines.filter((line) => !line.includes('preempt')), `${PREFIX}${bad}`], /malformed/);
   }
   assert.throws(() => guestFigures(hashLines.slice(1), HASH_PREFIX, budgets, 'hash'), /no figure for crc32c_native/);
-  assert.equal(guestFigures(['init: ready', ...guestLines, 'SELFTEST: end'], PREFIX, budgets).preempt, 100);
+  assert.equal(guestFigures(['init: ready', ...guestLines, 'SELFTEST: end'], PREFIX, budgets).preempt, 50);
 });
 
 test('a budget is met at its edge and missed one above it; a ratio too', () => {
@@ -64,7 +66,7 @@ test('a budget is met at its edge and missed one above it; a ratio too', () => {
     compare({ ...figures, ...changed }, budgets, null).filter((row) => row.overBudget).map((row) => row.key);
   for (const { key, max } of budgets) {
     if (max === undefined) continue;
-    assert.deepEqual(over({ [key]: max }), key === 'image_bytes' ? [] : over({ [key]: max }).filter((name) => name !== key));
+    assert.deepEqual(over({ [key]: max }), []);
     assert.deepEqual(over({ [key]: max + 1 }), [key]);
   }
   assert.deepEqual(over({ sha256_native: 400, sha256_wasm: 500 }), []);
@@ -76,14 +78,14 @@ test('golden: instruction counts exactly, bytes only against their budget, a row
   const moved = (golden: Record<string, number>): string[] =>
     compare(figures, budgets, golden).filter((row) => row.differs).map((row) => row.key);
   assert.deepEqual(moved(figures), []);
-  assert.deepEqual(moved({ ...figures, preempt: 99 }), ['preempt']);
-  assert.deepEqual(moved({ ...figures, preempt: 101, image_bytes: 1 }), ['preempt']);
+  assert.deepEqual(moved({ ...figures, preempt: 49 }), ['preempt']);
+  assert.deepEqual(moved({ ...figures, preempt: 51, image_bytes: 1 }), ['preempt']);
   const { preempt, ...less } = figures;
-  assert.equal(preempt, 100);
+  assert.equal(preempt, 50);
   assert.deepEqual(moved(less), ['preempt']);
-  const table = benchTable(compare({ ...figures, null_syscall: 81 }, budgets, { ...figures, preempt: 97 }));
+  const table = benchTable(compare({ ...figures, null_syscall: 81 }, budgets, { ...figures, preempt: 47 }));
   assert.equal(table.length, budgets.length + 1);
-  assert.match(table.find((line) => line.startsWith('preempt'))!, / 100 .* ok .* 97 \(\+3\)/);
+  assert.match(table.find((line) => line.startsWith('preempt'))!, / 50 .* ok .* 47 \(\+3\)/);
   assert.match(table.find((line) => line.startsWith('null_syscall'))!, / 81 .* OVER /);
 });
 

@@ -3,6 +3,7 @@
 // caller must find and who runs next; model.test.ts holds the kernel to it. Time in ticks of 100 ns. Written from abi/syscalls.toml.
 import { limit } from '../../scripts/lib/abi.js';
 import { E } from './machine.js';
+import { Endpoint, Thread, type Cap, type Outcome, type State } from './model-state.js';
 import { abi } from './modules.js';
 
 const kernel = (key: string): number => limit(abi, 'kernel', key);
@@ -12,71 +13,8 @@ const MESSAGE_MAX = kernel('message_bytes_max');
 const SMALL = kernel('message_small_bytes');
 const SMALL_QUOTA = kernel('message_small_count') / 4;
 const LARGE_QUOTA = kernel('message_large_count') / 4;
-const FIXED_SLOTS = 10;
-const SLOTS = kernel('handles_per_thread');
-
-export interface Cap { endpoint: Endpoint; rights: number; generation: number }
-/** `from` is the sending thread for the quota; its name is what the receiver sees. */
-interface Message { kind: 'message'; from: Thread; text: Buffer; cap: Cap | null; badge: number }
-interface Caller { kind: 'caller'; thread: Thread }
-export class Endpoint {
-  queue: (Message | Caller)[] = [];
-  line: Thread[] = [];
-  waiter: Thread | null = null;
-  /** where the kernel keeps it, which is the order in which a dying owner's endpoints end */
-  place = 0;
-  /** shared by whatever is at the same place later: an old handle is told the place's generation of now */
-  age: { generation: number };
-  constructor(readonly owner: Thread, readonly depth: number, generation: number) { this.age = { generation }; }
-  get generation(): number { return this.age.generation; }
-  set generation(value: number) { this.age.generation = value; }
-}
-/** What a thread finds when its call returns; meta words that are not promised are left out. */
-export interface Outcome { a0: bigint; meta?: (bigint | null)[]; text?: Buffer }
-type State = 'created' | 'ready' | 'running' | 'receiving' | 'sending' | 'calling' | 'ended';
+/** What a wait that ended in `dead` tells: the generation of now. */
 const ENDED_META = (generation: number): (bigint | null)[] => [BigInt(generation)];
-
-export class Thread {
-  state: State = 'created';
-  slots: (Cap | null)[] = new Array<Cap | null>(SLOTS).fill(null);
-  generations: number[] = new Array<number>(SLOTS).fill(0);
-  deadline = Infinity;
-  endpoint: Endpoint | null = null;
-  server: Thread | null = null;
-  out: { text: Buffer; move: number; rights: number } = { text: Buffer.alloc(0), move: 0, rights: 0 };
-  inCap = 0;
-  calls = 0;
-  replyHandle = 0;
-  notify = 0;
-  small = 0;
-  large = 0;
-  generation = 1;
-  end: { cause: number; code: bigint; generation: number } | null = null;
-  /** set when a waiting call was decided, until the thread runs and looks */
-  outcome: Outcome | null = null;
-  own!: Endpoint;
-  constructor(readonly index: number, readonly id: bigint) {}
-  handle(slot: number): number { return slot | (this.generations[slot]! << 8); }
-  find(handle: number): Cap | null {
-    const slot = handle & (SLOTS - 1);
-    return slot !== 0 && this.handle(slot) === handle ? this.slots[slot]! : null;
-  }
-  insert(cap: Cap): number | null {
-    for (let slot = FIXED_SLOTS; slot < SLOTS; slot++) {
-      if (this.slots[slot] !== null) continue;
-      this.slots[slot] = cap;
-      return this.handle(slot);
-    }
-    return null;
-  }
-  remove(handle: number): void {
-    const slot = handle & (SLOTS - 1);
-    this.slots[slot] = null;
-    this.generations[slot] = (this.generations[slot]! + 1) & 0x7fffff;
-  }
-  get handles(): number { return this.slots.filter((cap) => cap !== null).length; }
-  waits(): boolean { return this.state === 'receiving' || this.state === 'sending' || this.state === 'calling'; }
-}
 
 export class Model {
   threads: Thread[] = [];

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
 import { HEADER_BYTES, SERVICE_RECORD_BYTES, type BundleService } from '../../image/pack.js';
-import { E, Halted, KernelFault, loadKernel, Machine, REASON, type Kernel } from './machine.js';
+import { E, Halted, loadKernel, Machine, REASON, type Kernel } from './machine.js';
 import { leb, makeElf, makeService, makeWasm, named, pack, section, TEXT_FIRST, TEXT_STRIDE, vector, type Segment, type Wasm } from './modules.js';
 import { FLAG } from './world.js';
 
@@ -297,8 +297,4 @@ test('who may create what', () => {
   machine.sys('yield');
   assert.equal(machine.sys('process_start', 2), E['not_found'], 'another one\'s child');
   assert.equal(machine.sys('process_endpoint', 2, 1), E['not_found']);
-});
-
-test('KernelFault is what a broken kernel raises, and no refusal is one', () => {
-  assert.throws(() => new Machine(kernel, { bundle: pack([INIT()]), tree: Buffer.alloc(64) }).boot(), (error) => error instanceof Halted && !(error instanceof KernelFault));
 });

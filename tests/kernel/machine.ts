@@ -100,6 +100,7 @@ export class Machine {
   /** how often the kernel slept */
   naps = 0;
   private root = -1;
+  private tables = 0;
   private readonly exports: Record<string, (...args: bigint[]) => bigint>;
   private readonly memory: WebAssembly.Memory;
 
@@ -236,11 +237,18 @@ export class Machine {
     this.span(this.word(index, 'memory') + BigInt(ptr), bytes, false, (memory, done) => out.set(memory, done));
     return out;
   }
+  /** Pages that hold page tables. */
+  get tablePages(): number {
+    this.leaves();
+    return this.tables;
+  }
   /** Every leaf of the page table. */
   leaves(): Leaf[] {
     const found: Leaf[] = [];
+    this.tables = 0;
     const walk = (phys: number, level: number, base: bigint): void => {
       const view = this.table(phys);
+      this.tables++;
       for (let i = 0; i < 512; i++) {
         const low = view.getUint32(i * 8, true);
         if (!(low & 1)) continue;

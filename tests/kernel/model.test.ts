@@ -4,8 +4,9 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { fnv1a64 } from '../../scripts/lib/abi.js';
-import { Endpoint, Model, Thread, type Outcome } from './ipc-model.js';
+import { Model } from './ipc-model.js';
 import { loadKernel, TRAP, type Kernel } from './machine.js';
+import { Endpoint, Thread, type Outcome } from './model-state.js';
 import { Random, search } from './random.js';
 import { IN, INIT_WAIT, nameOf, OUT, OWN, PEERS, RIGHT, to, TO_INIT, World } from './world.js';
 

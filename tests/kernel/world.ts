@@ -36,7 +36,7 @@ export class World {
     const { entries = {}, depth = 4, files = [], more = [], ...rest } = options;
     const services = Array.from({ length: count + 1 }, (_, i) => makeService(nameOf(i), {
       depth, callsMask: ((1n << BigInt(count + 1)) - 1n) & ~(1n << BigInt(i)), flags: i === 0 ? FLAG.spawn | FLAG.bundle | FLAG.shutdown : FLAG.fixture,
-      stackBytes: 4096, ...entries[i],
+      stackBytes: 4096, module: i, ...entries[i],
     }));
     this.machine = new Machine(kernel, { bundle: pack([...services, ...more], files), ...rest }).boot();
     for (let i = 1; i <= count; i++) this.good('process_create', i);

@@ -69,9 +69,14 @@ export function redactFields(ptr: usize, len: u32): u32 {
       }
       digestKey = kind == KEY_DIGEST;
     }
-    // Free text: scanned to the end of the line, or of a PEM block that starts in it.
-    const stop = endOfSecretLines(ptr, read, end, len);
-    write = redactSpan(ptr, write, read, stop, digestKey);
+    // Free text: to the end of the line, or of a PEM block that starts in it (a plain one holds no two dashes).
+    let stop = end;
+    if (scanText(ptr + read, end - read, true) == TEXT_PLAIN) {
+      write = copyDown(ptr, write, read, end);
+    } else {
+      stop = endOfSecretLines(ptr, read, end, len);
+      write = redactClosely(ptr, write, read, stop, digestKey);
+    }
     if (stop < len) write = copyDown(ptr, write, stop, stop + 1);
     read = stop + 1;
   }

@@ -27,9 +27,12 @@ const BLANKS: u64 = ONES * 32;
 /** Sets the high bit of some byte when one of eight bytes is no ASCII, a control character, : or = or -. Where it finds none, no byte has
  *  its high bit set in the result; which of several bytes it was, the lowest set bit alone tells. */
 @inline function signs(eight: u64): u64 {
-  const controls = (eight - BLANKS) | (eight + ONES);
   const equalsOrDash = ((eight | (ONES * 16)) ^ (ONES * 61)) - ONES; // 0x3d and 0x2d
-  return eight | controls | equalsOrDash | ((eight ^ (ONES * 58)) - ONES);
+  return controls(eight) | equalsOrDash | ((eight ^ (ONES * 58)) - ONES);
+}
+/** The same for no ASCII and control characters alone. */
+@inline function controls(eight: u64): u64 {
+  return eight | (eight - BLANKS) | (eight + ONES);
 }
 /** The same for b and B, if all bytes are ASCII. */
 @inline function lettersB(eight: u64): u64 {
@@ -41,8 +44,11 @@ const BLANKS: u64 = ONES * 32;
 }
 
 /** Looks at `bytes` of text; `lines`: newlines are no control characters. Returns TEXT_*. */
-export function scanText(text: usize, bytes: u32, lines: bool): u32 {
-  if (bytes < 8) return scanShort(text, bytes, lines);
+@inline export function scanText(text: usize, bytes: u32, lines: bool): u32 {
+  return bytes < 8 ? scanShort(text, bytes, lines) : scanLong(text, bytes, lines);
+}
+
+function scanLong(text: usize, bytes: u32, lines: bool): u32 {
   const stop = text + bytes;
   let found = TEXT_PLAIN;
   for (let at = text; at < stop; at += 8) {
@@ -87,6 +93,16 @@ function schemesAt(at: usize, letters: u64, stop: usize): bool {
 @inline function isScheme(at: usize): bool {
   const letters = load<u32>(at) | 0x20202020;
   return letters == 0x72616562 || letters == 0x69736162;
+}
+
+/** Whether a control character stands in the text: scanText's answer alone, for fields, which are never plain. */
+export function holdsControl(text: usize, bytes: u32, lines: bool): bool {
+  const stop = text + bytes;
+  let at = text;
+  for (; at + 8 <= stop; at += 8) {
+    if ((controls(load<u64>(at)) & HIGH_BITS) != 0 && hasControl(at, at + 8, lines)) return true;
+  }
+  return hasControl(at, stop, lines);
 }
 
 function hasControl(from: usize, to: usize, lines: bool): bool {

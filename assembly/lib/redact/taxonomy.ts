@@ -51,6 +51,8 @@ const wordNext: usize = memory.data(160);
 const wordSet: usize = memory.data(160);
 /** First word that starts with a given character (36: letters and digits), one chain for all sets. */
 const head: usize = memory.data(36);
+/** For each first character, the set of second characters (a bit each, as in `head`) of words that start with it: u64 each. */
+const seconds: usize = memory.data(288, 8);
 let words: u32 = 0;
 let poolUsed: u32 = 0;
 
@@ -81,7 +83,10 @@ function addWords(list: string, set: u32): void {
     store<u16>(wordOffset + (words << 1), <u16>start);
     store<u8>(wordLength + words, <u8>(poolUsed - start));
     store<u8>(wordSet + words, <u8>set);
+    assert(poolUsed - start >= 2); // classifyKey looks at two characters at once
     const slot = slotOf(<u32>load<u8>(pool + start));
+    const second = seconds + (slot << 3);
+    store<u64>(second, load<u64>(second) | (<u64>1 << slotOf(<u32>load<u8>(pool + start + 1))));
     store<u8>(wordNext + words, load<u8>(head + slot));
     store<u8>(head + slot, <u8>words);
     words += 1;
@@ -138,11 +143,11 @@ function endsWord(at: u32): bool {
   return load<u8>(starts + end) != 0;
 }
 
-function matches(word: u32, at: u32): bool {
+/** Whether the word, whose letters are at `text`, stands at `at`; its first two are known to. */
+function matches(word: u32, text: usize, at: u32): bool {
   const length = <u32>load<u8>(wordLength + word);
   if (at + length > normLength) return false;
-  const text = pool + <u32>load<u16>(wordOffset + (word << 1));
-  for (let i: u32 = 1; i < length; i++) {
+  for (let i: u32 = 2; i < length; i++) {
     if (load<u8>(text + i) != load<u8>(norm + at + i)) return false;
   }
   return true;
@@ -168,11 +173,15 @@ export function classifyKey(ptr: usize, len: u32, value: usize, valueLen: u32): 
   let line = false;
   let digest = false;
   let measure = false;
-  for (let at: u32 = 0; at < n; at++) {
-    const slot = slotOf(<u32>load<u8>(norm + at));
+  let second = n == 0 ? NONE : slotOf(<u32>load<u8>(norm));
+  for (let at: u32 = 0; at + 1 < n; at++) {
+    const slot = second;
+    second = slotOf(<u32>load<u8>(norm + at + 1));
+    if (((load<u64>(seconds + (slot << 3)) >> second) & 1) == 0) continue;
     let word = <u32>load<u8>(head + slot);
     while (word != NONE) {
-      if (matches(word, at)) {
+      const text = pool + <u32>load<u16>(wordOffset + (word << 1));
+      if (load<u8>(text, 1) == load<u8>(norm + at, 1) && matches(word, text, at)) {
         const set = <u32>load<u8>(wordSet + word);
         const end = at + <u32>load<u8>(wordLength + word);
         if (set == SET_STRONG) {

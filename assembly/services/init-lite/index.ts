@@ -81,7 +81,7 @@ export function main(): void {
   for (let i: u32 = 1; i < services; i++) {
     if (!startsAtBoot(i) || handleOf(i) == 0) continue;
     if (leftOut(nameOf(i), nameBytes(i))) {
-      say("without ", i, "");
+      if (!skipsUp(i)) say("without ", i, "");
       continue;
     }
     if (!bringUp(i)) all = false;

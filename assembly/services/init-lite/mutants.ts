@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The canaries of `init: up NAME`: each mutant leaves one line out. Folds to false in the shipping image.
+// The canaries of `init: up NAME` and, in the bench, `init: without NAME`: each mutant leaves one line out. Folds to false in the shipping
+// image.
 import {
   MUT_INIT_SKIPS_UP_BUNDLEMGRD, MUT_INIT_SKIPS_UP_DCGMD, MUT_INIT_SKIPS_UP_EXECD, MUT_INIT_SKIPS_UP_LOGD, MUT_INIT_SKIPS_UP_METRICSD,
   MUT_INIT_SKIPS_UP_POLICYD, MUT_INIT_SKIPS_UP_PORTD, MUT_INIT_SKIPS_UP_PROBE_A, MUT_INIT_SKIPS_UP_PROBE_B,

@@ -19,7 +19,7 @@ import { TokenBucket } from "../../lib/bounded/token_bucket";
 import { Reader } from "../../lib/bounded/writer";
 import { SenderId } from "../../lib/nexus-ipc/types";
 import { redactFields, redactLooked } from "../../lib/redact/redact";
-import { TEXT_CONTROL, TEXT_PLAIN, scanText } from "../../lib/redact/scan";
+import { TEXT_CONTROL, TEXT_PLAIN, holdsControl, scanText } from "../../lib/redact/scan";
 import {
   LEVEL_TRACE, LO_INVALID_ARGS, LO_OK, LO_OVER_LIMIT, LO_RATE_LIMITED, LogRecord, readAppend,
 } from "../../lib/wire/logd";
@@ -73,7 +73,7 @@ function judge(body: Reader, sender: SenderId, record: LogRecord): u8 {
   messageFound = scanText(record.message, record.messageBytes, true);
   if (messageFound == TEXT_CONTROL) return LO_INVALID_ARGS;
   if (record.fieldsBytes != 0) {
-    if (scanText(record.fields, record.fieldsBytes, true) == TEXT_CONTROL) return LO_INVALID_ARGS;
+    if (holdsControl(record.fields, record.fieldsBytes, true)) return LO_INVALID_ARGS;
     if (claimsIdentity(record.fields, record.fieldsBytes)) return LO_INVALID_ARGS;
   }
   return takeToken(sender) ? LO_OK : LO_RATE_LIMITED;

@@ -16,7 +16,7 @@ import { REPLY_OK, reply } from "../../lib/nexus-ipc/index";
 import { FX_BEGAN, FX_GAPS, FX_SPIN, FX_TRAP, GAPS_MAX, GAP_BYTES, Gap, spin } from "../../lib/wire/probe";
 import { figure } from "./bench";
 import { check, checkEqual, proof } from "./lib";
-import { PROBE_A, PROBE_B, probeAgain, probeCall, probeRequest, probeSend } from "./probe";
+import { PROBE_A, probeAgain, probeCall, probeRequest, probeSend } from "./probe";
 
 /** Instructions for which both count: about a dozen slices. */
 const SPIN: u64 = 12_000_000;
@@ -64,15 +64,15 @@ function preempt(): void {
 
 function faultToRestart(): void {
   proof("bench restart");
-  probeRequest(PROBE_B, FX_BEGAN);
+  probeRequest(PROBE_A, FX_BEGAN);
   if (!checkEqual(probeCall(), REPLY_OK, "probe")) return;
   reply.body.takeU64();
   const generation = reply.body.takeU32();
-  probeRequest(PROBE_B, FX_TRAP).putU8(<u8>TRAP_UNREACHABLE);
+  probeRequest(PROBE_A, FX_TRAP).putU8(<u8>TRAP_UNREACHABLE);
   const start = <u64>sys_instret();
   checkEqual(probeCall(), E_DEAD, "the faulting call");
-  check(probeAgain(PROBE_B) != 0, "the probe does not answer again");
-  probeRequest(PROBE_B, FX_BEGAN);
+  check(probeAgain(PROBE_A) != 0, "the probe does not answer again");
+  probeRequest(PROBE_A, FX_BEGAN);
   if (!checkEqual(probeCall(), REPLY_OK, "restarted probe")) return;
   const began = reply.body.takeU64();
   checkEqual(reply.body.takeU32(), generation + 1, "its generation");
