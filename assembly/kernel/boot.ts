@@ -18,6 +18,8 @@ import { load_reason, process_load } from "./process";
 import { schedule, set_idle_polls, thread_at, make_ready } from "./thread";
 import { TRANSPORT_MODERN } from "./virtio/registers";
 
+/** Largest exit status that reaches the host. */
+const EXIT_MAX: u32 = 255;
 const NAME: u32 = <u32>memory.data(16, 4);
 
 /** Finds a boot argument by a literal key; its offset, or 0. Size in arg_bytes. */
@@ -108,5 +110,5 @@ export function power_down(code: u32): void {
   else text_byte(0x2d);
   text_digest();
   text_end_uncounted();
-  halt(code);
+  halt(min(code, EXIT_MAX)); // a larger code must not wrap to success
 }

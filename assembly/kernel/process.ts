@@ -139,6 +139,15 @@ function window_free(index: u32, s: Service, memory_pages: u32): void {
   pages_changed();
 }
 
+/** Whether a child waits to be reported: a parent that ended meanwhile is told when it is back. */
+function ended_child_of(parent: u32): bool {
+  for (let i: u32 = 1; i < services; i++) {
+    const c = thread_at(i);
+    if (c.end_pending != 0 && c.creator == parent) return true;
+  }
+  return false;
+}
+
 /** Loads manifest entry `index` into a thread in state CREATED. 0, or an error; the loader's reason lands in `load_reason`. */
 export let load_reason: u64 = 0;
 
@@ -180,7 +189,7 @@ export function process_load(index: u32, creator: u32): i64 {
   t.flags = s.flags;
   t.generation += 1;
   t.creator = creator;
-  t.notify = 0;
+  t.notify = ended_child_of(index) ? NOTIFY_CHILD : 0;
   t.endpoint = 0;
   t.server = 0;
   t.host_pending = 0;

@@ -79,7 +79,7 @@ static inline void w2c_hw_mmio_store8(struct w2c_hw* hw, u64 p, u32 v) { (void)h
 static inline u32 w2c_hw_mmio_load32(struct w2c_hw* hw, u64 p) { (void)hw; check(in_mmio(p, 4), "mmio_load32", p, 0); return *(volatile uint32_t*)p; }
 static inline void w2c_hw_mmio_store32(struct w2c_hw* hw, u64 p, u32 v) { (void)hw; check(in_mmio(p, 4), "mmio_store32", p, v); *(volatile uint32_t*)p = v; }
 static inline volatile void* dma(u32 offset, u32 bytes) {
-  check(offset >= DMA_START && offset + bytes <= DMA_END && !(offset & (bytes - 1)), "dma", offset, bytes);
+  check(offset >= DMA_START && offset <= DMA_END - bytes && !(offset & (bytes - 1)), "dma", offset, bytes);
   return vigil_memory + offset;
 }
 static inline u32 w2c_hw_dma_load16(struct w2c_hw* hw, u32 o) { (void)hw; return *(volatile uint16_t*)dma(o, 2); }

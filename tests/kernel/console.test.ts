@@ -57,6 +57,10 @@ test('the last line counts and digests every line before it, and the power goes 
   assert.equal(w.runs, 0);
   assert.throws(() => w.machine.sys('shutdown', 7), (error) => error instanceof Halted && error.code === 7);
   assert.equal(w.machine.lines.at(-1), `kernel: halt transport=modern nonce=00112233445566ff lines=${all.length} sha256=${digest}`);
+  for (const [code, status] of [[0, 0], [255, 255], [256, 255], [65_536, 255], [0xffff_ffff, 255]] as const) {
+    const last = new World(kernel, 1);
+    assert.throws(() => last.run(0).machine.sys('shutdown', code), (error) => error instanceof Halted && error.code === status, `code ${code}`);
+  }
   const other = new World(kernel, 1);
   assert.equal(other.machine.sys('shutdown', 0), E['denied'], 'only with the privilege');
 });

@@ -2,7 +2,8 @@
 // Who runs and when: slices, deadlines, idling, yields, and what a fault names.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import { loadKernel, STATE, TRAP, type Kernel } from './machine.js';
+import { E, loadKernel, STATE, TRAP, type Kernel } from './machine.js';
+import { makeService } from './modules.js';
 import { FLAG, OWN, to, World } from './world.js';
 
 let kernel: Kernel;
@@ -127,7 +128,7 @@ test('a service that is no fixture leaves the place of its fault on the console'
   const w = new World(kernel, 1, { entries: { 1: { flags: 0 } } });
   w.run(1).machine.fault(LOAD_FAULT, 0x1234n);
   assert.deepEqual(w.machine.lines.slice(-2), [
-    'kernel: trap s1 wild_access', 'kernel: trap detail pc=0x0000100000000000 address=0x0000000000001234',
+    'kernel: trap s1 wild_access', 'kernel: trap detail pc=0x0000100010000000 address=0x0000000000001234',
   ]);
 });
 
@@ -177,4 +178,25 @@ test('a pointer outside the caller\'s memory is a fault in every call that takes
     w.run(1).machine.sys(name, ...args);
     assert.notEqual(w.machine.state(1), STATE.ended, `${name} up to the last byte`);
   }
+});
+
+test('a parent that ended before its child is told when it is back', () => {
+  const exec = makeService('leaf', { module: 9, flags: FLAG.exec | FLAG.fixture });
+  const w = new World(kernel, 2, { entries: { 1: { flags: FLAG.spawnExec | FLAG.fixture } }, more: [exec] });
+  w.run(1).good('process_create', 3);
+  w.good('process_start', 3);
+  w.machine.sys('exit', 0);
+  w.run(3).machine.sys('exit', 6);
+  w.run(0);
+  assert.equal(w.machine.sys('process_event'), 1n, 'init-lite hears of its own child alone');
+  assert.equal(w.machine.sys('process_event'), E['again']);
+  w.good('process_create', 1);
+  w.good('process_start', 1);
+  w.run(1);
+  assert.equal(w.machine.sys('process_create', 3), E['busy'], 'not again before the end was taken');
+  assert.equal(w.recv(), 0n);
+  assert.equal(w.meta(3), 2n);
+  assert.equal(w.machine.sys('process_event'), 3n);
+  assert.deepEqual(w.machine.meta(1).slice(0, 2), [0n, 6n]);
+  assert.equal(w.machine.sys('process_create', 3), 3n);
 });

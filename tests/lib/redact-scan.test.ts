@@ -15,25 +15,27 @@ const KEY_BYTES_MAX = 64;
 
 type Call = (name: string, text: string, ...more: number[]) => number;
 let scan: Call;
-let redact: Call & { text?: () => string };
+let redact: Call;
 let redacted: (length: number) => string;
 let identity: Call;
+let memo: Call;
+let taxonomy: Call;
 
 /** Starts a module whose functions take an address and a length; every byte around the text is `fill`. */
-async function start(entry: string, fill: number): Promise<{ call: Call; read: (length: number) => string }> {
+async function start(entry: string, fill: number): Promise<{ call: Call; raw: Call; read: (length: number) => string }> {
   const wasm = await buildEntry(entry);
   const imports = { env: { abort: () => { throw new Error('abort'); } } };
   const { instance } = await WebAssembly.instantiate(wasm as BufferSource, imports) as unknown as WebAssembly.WebAssemblyInstantiatedSource;
   const exports = instance.exports as Record<string, (...args: number[]) => number>;
   (exports._init as unknown as (() => void) | undefined)?.();
   const memory = instance.exports.memory as WebAssembly.Memory;
-  const call: Call = (name, text, ...more) => {
-    const bytes = Buffer.from(text, 'latin1');
+  const raw: Call = (name, text, ...args) => {
     new Uint8Array(memory.buffer, AT - 64, AREA_BYTES).fill(fill);
-    new Uint8Array(memory.buffer, AT, AREA_BYTES).set(bytes);
-    return exports[name]!(AT, bytes.length, ...more);
+    new Uint8Array(memory.buffer, AT, AREA_BYTES).set(Buffer.from(text, 'latin1'));
+    return exports[name]!(...args);
   };
-  return { call, read: (length) => Buffer.from(new Uint8Array(memory.buffer, AT, length)).toString('latin1') };
+  const call: Call = (name, text, ...more) => raw(name, text, AT, text.length, ...more);
+  return { call, raw, read: (length) => Buffer.from(new Uint8Array(memory.buffer, AT, length)).toString('latin1') };
 }
 
 before(async () => {
@@ -41,6 +43,8 @@ before(async () => {
   const redaction = await start('assembly/lib/redact/redact.ts', 0x41);
   redact = redaction.call;
   redacted = redaction.read;
+  memo = (await start('assembly/lib/redact/memo.ts', 0x5f)).raw;
+  taxonomy = (await start('assembly/lib/redact/taxonomy.ts', 0x20)).raw;
   identity = (await start('assembly/services/logd/identity.ts', 0x76)).call;
 });
 
@@ -141,5 +145,23 @@ test('an identity claim is found whatever surrounds it, and nothing else is one'
       assert.equal(Boolean(identity('claimsIdentity', fields)), length > KEY_BYTES_MAX, `key of ${length} after ${before}`);
       assert.equal(Boolean(identity('claimsIdentity', `${fields}=1`)), length > KEY_BYTES_MAX, `key of ${length} with a value after ${before}`);
     }
+  }
+});
+
+test('a remembered key is judged as a new one, whatever value stands beside it', () => {
+  const next = random(seed);
+  const keys = ['a', 'ab', 'aba', 'abc', 'pw', 'pin', 'token', 'token_count', 'tokens', 'gpu', 'tenant', 'tenants', 'sha256', 'x_sha256', 'cookie',
+    'set-cookie', 'api key', 'session_id', 'session_bytes', 'a:b', 'abcdefgh', 'abcdefghi', 'abcdefghijklmnop', 'abcdefghijklmnopq', 'ab\0', ''];
+  const KEY_IS_TOKEN = 4;
+  for (let round = 0; round < 12_000; round++) {
+    const key = next(3) === 0 ? String.fromCharCode(97 + next(26), 97 + next(26), 97 + next(26)) : keys[next(keys.length)]!;
+    const value = ['', '1', '12', 'x', '1x'][next(5)]!;
+    const judge = (call: Call, name: string): number => // the value follows the key, as in a line of fields
+      call(name, `${key}=${value}`, AT, key.length, AT + key.length + 1, value.length);
+    const note = `seed ${seed} round ${round}: ${JSON.stringify(key)}=${value}`;
+    const wanted = judge(taxonomy, 'classifyKey');
+    const found = judge(memo, 'judgeKey');
+    assert.equal(found & 3, wanted, note);
+    assert.equal((found & KEY_IS_TOKEN) !== 0, key.length < 16 && /^[\w+/.~-]*$/.test(key), note);
   }
 });

@@ -6,6 +6,7 @@
 // nothing of it, its length included, remains. Each replacement is counted.
 // Limits: docs/redaction.md says what this cannot see.
 import { MUT_REDACTION_OFF, mutant } from "../../gen/mutants";
+import { KEY_CLASS_MASK, KEY_IS_TOKEN, judgeKey } from "./memo";
 import { KEY_DENIED_LINE, KEY_DIGEST, KEY_PLAIN, classifyKey } from "./taxonomy";
 import { SHAPE_BYTES_MIN, TEXT_PLAIN, scanText } from "./scan";
 import { isSecretShape, isTokenByte, wordIs } from "./shapes";
@@ -40,20 +41,16 @@ export function redactFields(ptr: usize, len: u32): u32 {
   let read: u32 = 0;
   let write: u32 = 0;
   while (read < len) {
-    let end = read;
-    let equals = len;
-    while (end < len) {
-      const c = <u32>load<u8>(ptr + end);
-      if (c == NEWLINE) break;
-      if (c == EQUALS && equals == len) equals = end;
-      end += 1;
-    }
+    const equals = findEither(ptr, read, len, EQUALS, NEWLINE); // where the key ends, or the line if it has none
+    const keyed = equals < len && <u32>load<u8>(ptr + equals) == EQUALS;
+    const end = keyed ? findEither(ptr, equals, len, NEWLINE, NEWLINE) : equals;
     let digestKey = false;
-    if (equals != len) {
+    if (keyed) {
       const valueLen = end - equals - 1;
-      const kind = classifyKey(ptr + read, equals - read, ptr + equals + 1, valueLen);
+      const judged = judgeKey(ptr + read, equals - read, ptr + equals + 1, valueLen);
+      const kind = judged & KEY_CLASS_MASK;
       // What stands before the `=` may hold a secret of its own when it is no plain key.
-      if (isPlainKey(ptr + read, equals - read)) write = copyDown(ptr, write, read, equals);
+      if (judged & KEY_IS_TOKEN) write = copyDown(ptr, write, read, equals);
       else write = redactSpan(ptr, write, read, equals, false);
       store<u8>(ptr + write, <u8>EQUALS);
       write += 1;
@@ -95,11 +92,24 @@ export function redactLooked(ptr: usize, len: u32): u32 {
   return redactClosely(ptr, 0, 0, len, false);
 }
 
-/** Whether the key is one token and too short for any value shape. */
-function isPlainKey(key: usize, len: u32): bool {
-  if (len >= SHAPE_BYTES_MIN) return false;
-  for (let i: u32 = 0; i < len; i++) if (!isTokenByte(<u32>load<u8>(key + i))) return false;
-  return true;
+const ONES: u64 = 0x0101010101010101;
+const HIGH_BITS: u64 = 0x8080808080808080;
+
+/** The first offset in [from, len) of one of two bytes, or len. */
+function findEither(ptr: usize, from: u32, len: u32, a: u32, b: u32): u32 {
+  let i = from;
+  for (; i + 8 <= len; i += 8) {
+    const eight = load<u64>(ptr + i);
+    const x = eight ^ (ONES * a);
+    const y = eight ^ (ONES * b);
+    const hits = (((x - ONES) & ~x) | ((y - ONES) & ~y)) & HIGH_BITS; // the lowest is exact
+    if (hits != 0) return i + (<u32>ctz(hits) >> 3);
+  }
+  for (; i < len; i++) {
+    const c = <u32>load<u8>(ptr + i);
+    if (c == a || c == b) break;
+  }
+  return i;
 }
 
 /** Copies bytes [from, to) down to `write`; returns where writing goes on. */

@@ -30,15 +30,21 @@ const BLANKS: u64 = ONES * 32;
   const equalsOrDash = ((eight | (ONES * 16)) ^ (ONES * 61)) - ONES; // 0x3d and 0x2d
   return controls(eight) | equalsOrDash | ((eight ^ (ONES * 58)) - ONES);
 }
-/** The same for no ASCII and control characters alone. */
+/** As signs, for no ASCII and control characters alone. */
 @inline function controls(eight: u64): u64 {
   return eight | (eight - BLANKS) | (eight + ONES);
 }
-/** The same for b and B, if all bytes are ASCII. */
+/** The eight bytes with * for each newline. */
+@inline function withoutNewlines(eight: u64): u64 {
+  const others = eight ^ (ONES * NEWLINE);
+  const newlines = ~(((others & ~HIGH_BITS) + ~HIGH_BITS) | others | ~HIGH_BITS); // the high bit of each, and no other
+  return eight + (newlines >> 2);
+}
+/** As signs, for b and B, if all bytes are ASCII. */
 @inline function lettersB(eight: u64): u64 {
   return ((eight | BLANKS) ^ (ONES * 98)) - ONES;
 }
-/** The same for a blank, if all bytes are ASCII. */
+/** As signs, for a blank, if all bytes are ASCII. */
 @inline function blanks(eight: u64): u64 {
   return (eight ^ BLANKS) - ONES;
 }
@@ -100,7 +106,10 @@ export function holdsControl(text: usize, bytes: u32, lines: bool): bool {
   const stop = text + bytes;
   let at = text;
   for (; at + 8 <= stop; at += 8) {
-    if ((controls(load<u64>(at)) & HIGH_BITS) != 0 && hasControl(at, at + 8, lines)) return true;
+    const eight = load<u64>(at);
+    if ((controls(eight) & HIGH_BITS) == 0) continue;
+    if (lines && (controls(withoutNewlines(eight)) & HIGH_BITS) == 0) continue;
+    if (hasControl(at, at + 8, lines)) return true;
   }
   return hasControl(at, stop, lines);
 }

@@ -160,11 +160,15 @@ function isDecimal(ptr: usize, len: u32): bool {
   return len != 0;
 }
 
+/** Whether the last classifyKey would have judged the same key otherwise beside another value. */
+export let judgedByValue: bool = false;
+
 /**
  * Judges the key at ptr (len bytes). value/valueLen is its value where known (valueLen 0: unknown), which only serves
  * to let numbers such as token_count=3 through. Returns a KEY_* class. Bounded by redaction.key_bytes_max.
  */
 export function classifyKey(ptr: usize, len: u32, value: usize, valueLen: u32): u32 {
+  judgedByValue = false;
   if (len > REDACTION_KEY_BYTES_MAX) return KEY_DENIED;
   normalise(ptr, len);
   const n = normLength;
@@ -199,6 +203,7 @@ export function classifyKey(ptr: usize, len: u32, value: usize, valueLen: u32): 
   if (line) return KEY_DENIED_LINE;
   if (strong) return KEY_DENIED;
   if (weak) {
+    judgedByValue = measure;
     if (measure && valueLen != 0 && isDecimal(value, valueLen)) return KEY_PLAIN;
     return KEY_DENIED;
   }
