@@ -10,7 +10,7 @@ import {
   KERNEL_SERVICE_MEMORY_PAGES_MAX, KERNEL_SERVICE_STACK_BYTES_MAX,
 } from "../gen/limits";
 import { PAGE, TEXT_FIRST, TEXT_STRIDE, WINDOW_INSTANCE, WINDOW_STACK_TOP, WINDOW_TABLE } from "./layout";
-import { sha256 } from "./sha256";
+import { sha256 } from "../lib/hash/sha256";
 
 const MAGIC: u64 = 0x314e424c49474956; // "VIGILBN1"
 const VERSION: u32 = 1;

@@ -5,7 +5,7 @@
 
 import { KERNEL_LINE_BYTES_MAX } from "../gen/limits";
 import { mmio_load8, mmio_store8, read_time } from "./hw";
-import { Sha256, sha256_add, sha256_begin, sha256_end, SHA256_STATE_BYTES } from "./sha256";
+import { Sha256, sha256_add, sha256_begin, sha256_end, SHA256_STATE_BYTES } from "../lib/hash/sha256";
 
 const UART: u64 = 0x1000_0000;
 const LINE_STATUS: u64 = UART + 5;

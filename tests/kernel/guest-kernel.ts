@@ -8,7 +8,7 @@ import { CAP_BYTES, CAPS, CURRENT, DMA_END, DMA_START, ENDPOINT_BYTES, ENDPOINTS
 import { arg_bytes, arg_find, initrd_end, initrd_start, memory_end, tree_bytes, tree_read } from "../../assembly/kernel/devicetree";
 import { elf_check } from "../../assembly/kernel/elf";
 import { Endpoint } from "../../assembly/kernel/endpoint";
-import { sha256 } from "../../assembly/kernel/sha256";
+import { sha256 } from "../../assembly/lib/hash/sha256";
 import { Thread } from "../../assembly/kernel/thread";
 import { imports_mask, wasm_check } from "../../assembly/kernel/wasm";
 

@@ -14,7 +14,7 @@ import {
 import { SVC_EXECD_ID } from "../../gen/services";
 import { SLOT_LOG_QUERY } from "../../gen/slots";
 import { TRAP_ABORT } from "../../gen/traps";
-import { sha256 } from "../../kernel/sha256";
+import { sha256 } from "../../lib/hash/sha256";
 import { fnv1a64Literal } from "../../lib/bounded/fnv";
 import { equalsLiteral, indexOfLiteral } from "../../lib/bounded/text";
 import { BN, REPLY_OK, Route, beginRequest, callRequest, pullTransfer, reply } from "../../lib/nexus-ipc/index";

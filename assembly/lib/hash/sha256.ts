@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 (FIPS 180-4) over a byte range of this module's memory. One shot: the kernel hashes whole images; console lines go through
-// the streaming form. State, schedule and partial block are static.
+// SHA-256 (FIPS 180-4) over byte ranges of this module's memory. One shot for whole images; the streaming form for console lines.
+// Schedule and one-shot state are static; nothing is allocated. Limit: 2^61 bytes.
 
 const K: u32 = <u32>memory.data<u32>([
   0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be,
