@@ -2,7 +2,7 @@
 // The one place that spells a QEMU command line. A machine is a pure value: the same spec always gives the same argv.
 // Invariant: a profile owns its topology (one hart, 64 MiB, pinned virtio slots); nothing outside this file adds an option.
 // Limits: `virt` only; Unix socket paths at most SOCKET_PATH_BYTES_MAX bytes (sun_path is 108 with its zero).
-import { wrong } from '../scripts/lib/fail.js';
+import { infra, wrong } from '../scripts/lib/fail.js';
 
 export type Transport = 'modern' | 'legacy';
 export const TRANSPORTS: readonly Transport[] = ['modern', 'legacy'];
@@ -90,11 +90,11 @@ export function bootArgs(args: BootArgs): string {
   return text;
 }
 
-/** The four socket paths below one short private directory. @throws Failure 1 when a path would not fit in sun_path. */
+/** The four socket paths below one short private directory. @throws Failure 3 when a path would not fit in sun_path. */
 export function socketsIn(dir: string): Sockets {
   const at = (name: string): string => {
     const path = `${dir}/${name}`;
-    if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) wrong(`socket path "${path}" is too long; set TMPDIR to a short path`);
+    if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) infra(`socket path "${path}" is too long; set TMPDIR to a short path`);
     return path;
   };
   return { dcgm: at('dcgm.sock'), exports: at('export.sock'), control: at('control.sock'), gdb: at('gdb.sock') };

@@ -120,11 +120,12 @@ class Session {
   /**
    * QEMU is gone: takes what the terminal had not delivered from QEMU's own copy of the console. (A terminal's reader sees the
    * hang-up before the bytes beyond the first 4 KiB that were pending: libuv reports the end after a short read.)
+   * @param killed a machine that was ended from outside may have been cut off in mid-line; that half says nothing of the guest
    */
-  flush(): void {
+  flush(killed: boolean): void {
     const whole = new LineSplitter();
     const lines = whole.push(readFileSync(this.folder.file(RAW_LOG)));
-    const rest = whole.flush();
+    const rest = killed ? null : whole.flush();
     for (const line of [...lines, ...(rest === null ? [] : [rest])].slice(this.taken)) this.line(line);
     if (this.trailing !== null) clearTimeout(this.trailing);
   }
@@ -223,14 +224,25 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
     await bridge?.close();
   }
   if (end.kind === 'broken') throw end.error;
-  session.flush();
-  const trouble = judgeEnd(set, session, matcher, end, exit, say);
+  const by = endedBy(set, exit);
+  session.flush(exit.ours || by !== null);
+  const trouble = judgeEnd(set, session, matcher, end, exit, by, say);
   return finish(set, session, matcher, trouble, exit);
+}
+
+const lastStderr = (set: Setting): string => readFileSync(set.folder.file('qemu.stderr.log'), 'utf8').trim().split('\n').at(-1) ?? '';
+
+/** The signal by which somebody else ended QEMU; null when it ended by itself or by us. QEMU leaves in order on SIGTERM, and says so. */
+function endedBy(set: Setting, exit: Exit): number | null {
+  if (exit.ours) return null;
+  if (exit.signal !== 0) return exit.signal;
+  const told = /terminating on signal (\d+)/.exec(lastStderr(set));
+  return told === null ? null : Number(told[1]);
 }
 
 /** Tells the matcher how the stream ended. Returns why the host, not the guest, is to blame; null when it is not. */
 function judgeEnd(
-  set: Setting, session: Session, matcher: Matcher, end: End, exit: Exit, say: (event: SessionEvent) => void,
+  set: Setting, session: Session, matcher: Matcher, end: End, exit: Exit, by: number | null, say: (event: SessionEvent) => void,
 ): string | null {
   if (session.stopped !== null) return null;
   const red = matcher.failure !== null;
@@ -239,8 +251,8 @@ function judgeEnd(
   if (end.kind === 'interrupted') return `interrupted ${where}`;
   if (end.kind === 'timeout' && !red) return `no verdict within ${set.stop.timeoutMs} ms of host time, ${where} (RUN_TIMEOUT)`;
   if (end.kind === 'exit' && !red) {
-    const stderr = readFileSync(set.folder.file('qemu.stderr.log'), 'utf8').trim().split('\n').at(-1) ?? '';
-    if (exit.signal !== 0) return `QEMU was ended by signal ${exit.signal} ${where}`;
+    const stderr = lastStderr(set);
+    if (by !== null) return `QEMU was ended by signal ${by} ${where}`;
     const refused = !matcher.started && exit.status !== 0 && stderr !== '';
     if (refused) return `QEMU ended with status ${exit.status} before the kernel's first line: ${stderr}`;
   }

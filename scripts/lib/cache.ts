@@ -53,7 +53,8 @@ export interface StepRecord<Facts> {
 export function loadRecord<Facts>(root: string, name: string): StepRecord<Facts> | null {
   try {
     const record = JSON.parse(readFileSync(recordPath(root, name), 'utf8')) as StepRecord<Facts>;
-    return typeof record.key === 'string' && typeof record.inputs === 'object' ? record : null;
+    const whole = [record.inputs, record.outputs, record.facts].every((part) => typeof part === 'object' && part !== null);
+    return typeof record.key === 'string' && whole && Object.keys(record.outputs).length > 0 ? record : null;
   } catch {
     return null;
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One build at a time in a checkout: a lock file that names its holder. A second build waits; the lock of a process that is
-// gone is taken over. Bound: LOCK_WAIT_MS, then a Failure that names the holder.
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// gone, or a lock that names none, is taken over. Bound: LOCK_WAIT_MS, then a Failure that names the holder.
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { infra } from './fail.js';
@@ -10,7 +10,9 @@ const LOCK_WAIT_MS = 600_000;
 const POLL_MS = 50;
 let attempts = 0;
 
-function alive(pid: number): boolean {
+/** Whether a lock's holder lives. An empty or damaged file names 0 or NaN: nobody. */
+export function alive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
   try {
     process.kill(pid, 0);
     return true;
@@ -34,11 +36,28 @@ function tryTake(path: string): boolean {
   }
 }
 
-function holder(path: string): number | null {
+/** The process that a lock names; null when there is no lock. */
+export function holder(path: string): number | null {
   try {
     return Number(readFileSync(path, 'utf8'));
-  } catch {
-    return null;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    return infra(`${path} is no lock file (${(error as NodeJS.ErrnoException).code}); remove it`);
+  }
+}
+
+/** Takes a dead process's lock away. Of two that do so at once, neither removes the other's new lock: it is put back. */
+function removeStale(path: string): void {
+  const aside = `${path}.${process.pid}.stale`;
+  try {
+    renameSync(path, aside);
+    const pid = holder(aside);
+    if (pid !== null && alive(pid)) linkSync(aside, path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== 'ENOENT' && code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(aside, { force: true });
   }
 }
 
@@ -51,10 +70,10 @@ export async function withLock<T>(path: string, onWait: (pid: number) => void, w
     const pid = holder(path);
     if (pid === null) continue;
     if (!alive(pid)) {
-      rmSync(path, { force: true });
+      removeStale(path);
       continue;
     }
-    if (performance.now() > until) return infra(`another build (process ${pid}) holds ${path}`);
+    if (performance.now() > until) return infra(`another build (process ${pid}) holds ${path}; end it, or remove that file`);
     if (!told) onWait(pid);
     told = true;
     await sleep(POLL_MS);
