@@ -12,12 +12,14 @@ import {
   MUT_KERNEL_END_UNREPORTED_BAD_POINTER, MUT_KERNEL_END_UNREPORTED_DIV_BY_ZERO, MUT_KERNEL_END_UNREPORTED_INT_OVERFLOW,
   MUT_KERNEL_END_UNREPORTED_OOB_READ, MUT_KERNEL_END_UNREPORTED_OOB_WRITE, MUT_KERNEL_END_UNREPORTED_STACK_OVERFLOW,
   MUT_KERNEL_END_UNREPORTED_UNREACHABLE, MUT_KERNEL_SENDER_FROM_PAYLOAD, MUT_KERNEL_SENDER_UNSTAMPED,
+  MUT_KERNEL_STARVES_NEIGHBOURS,
 } from "../gen/mutants";
 import {
   TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_BAD_POINTER, TRAP_BAD_SYSCALL, TRAP_DIV_BY_ZERO,
   TRAP_ILLEGAL_INSTRUCTION, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE,
   TRAP_STACK_OVERFLOW, TRAP_UNREACHABLE, TRAP_WILD_ACCESS,
 } from "../gen/traps";
+import { FLAG_FIXTURE } from "./bundle";
 import { copy_in, copy_out } from "./hw";
 import { KERNEL_MEMORY_VA, SCRATCH } from "./layout";
 import { Thread } from "./thread";
@@ -28,6 +30,7 @@ const SPOOF_BYTES: u32 = 78;
 const LARGE_BYTES: u32 = 4096;
 const PAYLOAD: u32 = 8;
 const FP_OWNER: u32 = 72;
+const SLICES_KEPT_MAX: u32 = 300;
 /** Where the store of the far fixture lands inside a window: 0xffffffff twice past the start of linear memory. */
 const WINDOW_REST: u64 = 0x3_ffff_ffff;
 const FAR_REST: u64 = 0x3_ffff_fffe;
@@ -53,6 +56,14 @@ export function sys_mutant(): i64 { return mutant_chosen(); }
 /** Claims that the registers already hold this thread's floating-point state. */
 @inline export function mutant_fp(t: Thread): void {
   if (mutant(MUT_KERNEL_FP_NOT_SAVED)) store<u64>(FP_OWNER, KERNEL_MEMORY_VA + <u64>changetype<u32>(t));
+}
+
+/** Lets the looping fixture run on, three hundred slices long: a neighbour that is waited for meanwhile is late by as much. */
+let slices_kept: u32 = 0;
+@inline export function mutant_keeps_running(t: Thread): bool {
+  if (!mutant(MUT_KERNEL_STARVES_NEIGHBOURS) || !(t.flags & FLAG_FIXTURE) || t.generation != 2) return false;
+  slices_kept += 1;
+  return slices_kept < SLICES_KEPT_MAX;
 }
 
 /** The cause as it is printed. */

@@ -12,7 +12,7 @@ import { fence_io, pending, read_time, set_timer, wfi } from "./hw";
 import { CURRENT, KERNEL_MEMORY_VA, THREADS, THREAD_BYTES } from "./layout";
 import { endpoint_forget_waiter } from "./endpoint";
 import { interrupt_poll } from "./device";
-import { mutant_fp } from "./mutant";
+import { mutant_fp, mutant_keeps_running } from "./mutant";
 import { MUT_KERNEL_DEADLINE_LATE, mutant } from "../gen/mutants";
 
 export const TICK_NS: u64 = 100;
@@ -242,8 +242,12 @@ export function host_wait_begins(t: Thread): void {
 export function preempt(): void {
   const running = changetype<Thread>(current);
   const now = read_time();
-  const over = slice_end <= now;
+  let over = slice_end <= now;
   if (over) slice_end = NEVER;
+  if (over && mutant_keeps_running(running)) {
+    over = false;
+    slice_end = now + SLICE_TICKS;
+  }
   timer_fired(now);
   if (over && ready_head != 0) {
     preemptions += 1;

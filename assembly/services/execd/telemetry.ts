@@ -2,6 +2,7 @@
 // What execd measures and logs of itself: spawn counters, and one span an exec that lives from the request to the
 // child's end.
 // Invariant: the service has one tick, shared by pending waits and by the sending of that; the earlier one sets it.
+import { MUT_EXECD_RUNS_UNMEASURED, mutant } from "../../gen/mutants";
 import { SVC_EXECD_ID } from "../../gen/services";
 import { SLOT_METRICSD } from "../../gen/slots";
 import { sys_time_ns } from "../../gen/syscalls";
@@ -25,7 +26,7 @@ export function telemetryStart(): void {
 }
 
 export function countOk(): void {
-  counterAdd(spawnOk, 1);
+  if (!mutant(MUT_EXECD_RUNS_UNMEASURED)) counterAdd(spawnOk, 1);
 }
 export function countFail(): void {
   counterAdd(spawnFail, 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a service holds when it starts: the fixed slots of abi/slots.toml that its manifest entry names, and the right to QUERY logd
-// and to read metricsd out, where policyd allows log.query to it. A child is granted to only between create and start.
+// where policyd allows log.query to it, and metricsd's where it allows metrics.snapshot. A child is granted to only between create and start.
 import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_PORTD_ID, SVC_SAMGRD_ID } from "../../gen/services";
 import { KERNEL_SERVICES_MAX } from "../../gen/limits";
 import {
@@ -35,23 +35,23 @@ function targetOf(slot: u32): u32 {
   return 0;
 }
 
-/** Whether a service may read logs and metrics: the manifest asks for it and policyd allows log.query. */
-function mayQuery(index: u32): bool {
+/** Whether the manifest asks for the query right and policyd allows the service `capability`. */
+function mayRead(index: u32, capability: string): bool {
   if (!(flagsOf(index) & FLAG_LOG_QUERY)) return false;
   store<u64>(idCell, idOf(index));
-  return delegateCheck(SenderId.at(idCell), "log.query", handles[indexOf(SVC_POLICYD_ID)]);
+  return delegateCheck(SenderId.at(idCell), capability, handles[indexOf(SVC_POLICYD_ID)]);
 }
 
 /** Fills the fixed slots of a created child; false when one that the manifest names cannot be filled or policy refuses it. */
 export function grantSlots(index: u32): bool {
-  const query = mayQuery(index);
+  const query = mayRead(index, "log.query");
   if (!query && flagsOf(index) & FLAG_LOG_QUERY) return false;
   const wanted = slotsOf(index);
   for (let slot: u32 = SLOT_INIT; slot <= SLOT_PORTD; slot++) {
     if (!((wanted >> slot) & 1) || slot == SLOT_LOG_QUERY || slot == SLOT_DEVICE0) continue;
     const handle = slot == SLOT_INIT ? SLOT_SELF : targetOf(slot);
     let rights = slot == SLOT_INIT ? SEND : SEND | CLONE;
-    if (slot == SLOT_METRICSD && query) rights |= QUERY;
+    if (slot == SLOT_METRICSD && mayRead(index, "metrics.snapshot")) rights |= QUERY;
     if (handle == 0 || sys_process_grant(index, slot, handle, rights) != 0) return false;
   }
   if (!query) return true;

@@ -4,7 +4,7 @@
 // Invariant: `init: up NAME` means that NAME's thread runs; `init: ready` that every service answered; after it init-lite prints nothing.
 import { M_INIT_READY, M_INIT_START, mark } from "../../gen/markers";
 import {
-  MUT_INIT_IGNORES_KILL, MUT_INIT_SKIPS_READY, MUT_INIT_SKIPS_START, mutant,
+  MUT_INIT_SKIPS_READY, MUT_INIT_SKIPS_START, mutant,
 } from "../../gen/mutants";
 import { SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID, SVC_SELFTEST_ID } from "../../gen/services";
 import { sys_console_line, sys_process_kill } from "../../gen/syscalls";
@@ -57,7 +57,6 @@ function onKill(request: Request): void {
   const name = request.body.takeBytes(length);
   request.answer(request.body.finished ? 0 : 1);
   if (!request.body.finished) return;
-  if (mutant(MUT_INIT_IGNORES_KILL)) return;
   if (!delegateCheck(request.sender, "proc.kill", handleOf(indexOf(SVC_POLICYD_ID)))) return;
   for (let i: u32 = 1; i < serviceCount(); i++) {
     if (nameBytes(i) == length && memory.compare(nameOf(i), name, length) == 0) sys_process_kill(i);

@@ -8,7 +8,7 @@ import { LOGD_JOURNAL_BYTES_MAX, LOGD_RECORDS_MAX } from "../../gen/limits";
 import { M_LOGD_READY, mark } from "../../gen/markers";
 import {
   MUT_LOGD_BINDS_WRONG_SENDER, MUT_LOGD_HIDES_LOST_REPLIES, MUT_LOGD_QUERY_OPEN, MUT_LOGD_QUERY_REPEATS_PAGE,
-  MUT_LOGD_READY_EVIDENCE_BROKEN, mutant,
+  MUT_LOGD_READY_EVIDENCE_BROKEN, MUT_LOGD_STORES_REFUSED, mutant,
 } from "../../gen/mutants";
 import { SVC_LOGD_ID, SVC_TIMED_ID } from "../../gen/services";
 import { copyLiteral } from "../../lib/bounded/text";
@@ -18,7 +18,7 @@ import {
 } from "../../lib/nexus-ipc/index";
 import { redactionCount } from "../../lib/redact/redact";
 import {
-  LEVEL_INFO, LO_APPEND, LO_DENIED, LO_MALFORMED, LO_OK, LO_QUERY, LO_STATS, LO_UNSUPPORTED, LogQuery, LogRecord, LogStats,
+  LEVEL_INFO, LO_APPEND, LO_DENIED, LO_INVALID_ARGS, LO_MALFORMED, LO_OK, LO_QUERY, LO_STATS, LO_UNSUPPORTED, LogQuery, LogRecord, LogStats,
   RIGHT_QUERY, STATS_BYTES, readQuery, readRecord,
 } from "../../lib/wire/logd";
 import { admit, rejectedInvalidArgs, rejectedOverLimit, rejectedRateLimited, senderEvictions } from "./admission";
@@ -35,6 +35,10 @@ let denied: u64 = 0;
 function onAppend(request: Request): void {
   const status = admit(request.body, request.sender, record);
   let id: u64 = 0;
+  if (mutant(MUT_LOGD_STORES_REFUSED) && status == LO_INVALID_ARGS) {
+    record.sender = request.sender.value;
+    journalAppend(record);
+  }
   if (status == LO_OK) {
     if (mutant(MUT_LOGD_BINDS_WRONG_SENDER) && record.sender == SVC_TIMED_ID) record.sender = SVC_LOGD_ID;
     id = journalAppend(record);

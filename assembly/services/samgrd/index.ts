@@ -2,7 +2,7 @@
 // samgrd: names to endpoints. init-lite registers each service; clients look names up (docs/format/wire-samgrd.md).
 // Invariant: a capability leaves this service only after policyd allowed that sender that target, in time and with the
 // right nonce; every other outcome, policyd's silence included, hands nothing out. What a client gets can SEND and,
-// where it asked for it and policyd allows log.query, QUERY; nothing more.
+// where it asked for it and policyd allows log.query (metrics.snapshot for metricsd), QUERY; nothing more.
 // Limits: limits.samgrd; one wait, on policyd, of the delegate budget.
 import { E_NO_RIGHT } from "../../gen/errors";
 import { fnv1a64 } from "../../lib/bounded/fnv";
@@ -15,7 +15,7 @@ import {
 } from "../../lib/wire/samgrd";
 import { M_SAMGRD_READY, mark } from "../../gen/markers";
 import { MUT_SAMGRD_READY_EVIDENCE_BROKEN, MUT_SAMGRD_ROUTES_ALL, mutant } from "../../gen/mutants";
-import { SVC_INIT_LITE_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID } from "../../gen/services";
+import { SVC_INIT_LITE_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID } from "../../gen/services";
 import { SLOT_POLICYD } from "../../gen/slots";
 import { sys_cap_clone, sys_cap_query } from "../../gen/syscalls";
 import { SenderId } from "../../lib/nexus-ipc/types";
@@ -88,7 +88,8 @@ function onLookup(request: Request): void {
     return;
   }
   const query = request.op == SM_OP_LOOKUP_QUERY;
-  if (query && !delegateCheck(request.sender, "log.query", policydHandle())) {
+  const capability = target == SVC_METRICSD_ID ? "metrics.snapshot" : "log.query";
+  if (query && !delegateCheck(request.sender, capability, policydHandle())) {
     request.answer(delegateReason() == DELEGATE_DENIED ? SM_DENIED : SM_UNAVAILABLE);
     return;
   }

@@ -4,7 +4,7 @@
 import { EXECD_WAIT_MAX_NS } from "../../gen/limits";
 import { sys_cap_close, sys_time_ns } from "../../gen/syscalls";
 import { EX, REPLY_OK, Route, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
-import { EX_OK, EX_OP_EXEC, EX_OP_REPORT_EXIT, EX_OP_WAIT } from "../../lib/wire/execd";
+import { EX_DENIED, EX_OK, EX_OP_EXEC, EX_OP_REPORT_EXIT, EX_OP_WAIT, EX_REFUSED } from "../../lib/wire/execd";
 
 const EXEC_BUDGET_NS: u64 = 5_000_000_000;
 const WAIT_NS: u64 = 5_000_000_000;
@@ -15,6 +15,10 @@ export let execIndex: u32 = 0;
 export let execGeneration: u32 = 0;
 export let execDetail: u32 = 0;
 export let execEndpoint: u32 = 0;
+/** Answers to every execRun of this boot; what execd counts must agree. */
+export let execsOk: u32 = 0;
+export let execsDenied: u32 = 0;
+export let execsRefused: u32 = 0;
 /** Of the last execWait: why the child ended (0: exit) and its exit code or program counter. */
 export let waitCause: u32 = 0;
 export let waitCode: u64 = 0;
@@ -31,7 +35,11 @@ export function execRun(name: string): i32 {
   execGeneration = reply.body.takeU32();
   execDetail = reply.body.takeU32();
   execEndpoint = reply.moved;
-  return reply.body.finished ? <i32>reply.status : -1;
+  if (!reply.body.finished) return -1;
+  if (reply.status == EX_OK) execsOk++;
+  else if (reply.status == EX_DENIED) execsDenied++;
+  else if (reply.status == EX_REFUSED) execsRefused++;
+  return <i32>reply.status;
 }
 
 /** Gives the child's endpoint up. */

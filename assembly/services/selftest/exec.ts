@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Proofs of phase exec: an image fetched from the bundle has its digest, a module runs and its end is told, policy
-// denies, a claimed end is refused, and each way a module can be bad is refused by name; and (phase traps) a crash
+// denies, each run is measured, a claimed end is refused, and each way a module can be bad is refused by name; and (phase traps) a crash
 // leaves its record.
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import {
@@ -9,9 +9,9 @@ import {
 } from "../../gen/loader";
 import {
   M_SELFTEST_BAD_MODULE_REFUSED_OK, M_SELFTEST_BUNDLE_FETCH_OK, M_SELFTEST_CRASH_REPORT_OK, M_SELFTEST_EXEC_DENIED_OK,
-  M_SELFTEST_EXEC_OK, M_SELFTEST_EXEC_REPORT_REFUSED_OK,
+  M_SELFTEST_EXEC_OK, M_SELFTEST_EXEC_REPORT_REFUSED_OK, M_SELFTEST_EXEC_TELEMETRY_OK,
 } from "../../gen/markers";
-import { SVC_EXECD_ID } from "../../gen/services";
+import { SVC_BUNDLEMGRD_ID, SVC_EXECD_ID } from "../../gen/services";
 import { SLOT_LOG_QUERY } from "../../gen/slots";
 import { TRAP_ABORT } from "../../gen/traps";
 import { sha256 } from "../../lib/hash/sha256";
@@ -19,19 +19,28 @@ import { fnv1a64Literal } from "../../lib/bounded/fnv";
 import { equalsLiteral, indexOfLiteral } from "../../lib/bounded/text";
 import { BN, REPLY_OK, Route, beginRequest, callRequest, pullTransfer, reply } from "../../lib/nexus-ipc/index";
 import { LogCursor, nextRecord, queryOutcome } from "../../lib/nexus-log/index";
+import { MT_TRACE_XOR } from "../../lib/wire/metricsd";
 import { BN_INFO_BYTES, BN_OK, BN_OP_FETCH_IMAGE, BN_OP_INFO } from "../../lib/wire/bundlemgrd";
 import { EX_DENIED, EX_NOT_FOUND, EX_OK, EX_REFUSED, EX_UNSUPPORTED } from "../../lib/wire/execd";
 import {
-  claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, waitCause, waitCode, waitFor,
+  claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, execsDenied, execsOk, execsRefused, waitCause,
+  waitCode, waitFor,
 } from "./children";
 import { check, checkEqual, proof, proven, waitNs } from "./lib";
+import { beginExchange, findFitting, flush, want, wanted } from "./records";
 
 const BUDGET_NS: u64 = 5_000_000_000;
 const IMAGE_BYTES_MAX: u32 = 65536;
+/** More than a producer's FLUSH_DELAY_NS, twice: its handles, then its values. */
+const PRODUCERS_FLUSH_NS: u64 = 50_000_000;
 const image: usize = memory.data(65536, 8);
 const digests: usize = memory.data(96, 8);
 const bundlemgrd: Route = changetype<Route>(memory.data(8, 4));
 const cursor: LogCursor = changetype<LogCursor>(memory.data(40, 8));
+
+let fetchedBytes: u64 = 0;
+/** Spans that execd began before this phase: one each time that policy allowed. */
+let spansBefore: u32 = 0;
 
 // bundlemgrd's own image: several pieces long.
 function provesFetch(): void {
@@ -49,6 +58,7 @@ function provesFetch(): void {
   const id = fnv1a64Literal("bundlemgrd");
   const got = pullTransfer(<u32>handle, BN, BN_OP_FETCH_IMAGE, id, image, IMAGE_BYTES_MAX, BUDGET_NS);
   if (!checkEqual(got, bytes, "image length")) return;
+  fetchedBytes = bytes;
   sha256(<u32>image, bytes, <u32>digests + 32);
   check(memory.compare(digests, digests + 32, 32) == 0, "the image's digest is not its manifest's");
   proven(M_SELFTEST_BUNDLE_FETCH_OK);
@@ -81,6 +91,46 @@ function provesDenied(): void {
   checkEqual(execRun("init-lite"), EX_DENIED, "a service");
   checkEqual(execRun("no-such-image"), EX_DENIED, "existence is not told");
   proven(M_SELFTEST_EXEC_DENIED_OK);
+}
+
+// The last value of a counter of execd; the handle is metricsd's to give.
+function wantSpawns(name: string, value: u32): void {
+  want().putText("kind=counter\nname=").putText(name).fieldHex("producer", SVC_EXECD_ID);
+  wanted.putText("\nseries=????????").fieldDecimal("value", value);
+  findFitting(name);
+}
+
+// The span of the n-th exec of this phase (from 1): its ids count on from those before.
+function wantSpan(n: u32, image: string, code: u32, detail: string): void {
+  const number = <u64>(spansBefore + n);
+  want().putText("attr.image=").putText(image).putText("\nduration_ns=*").fieldDecimal("end.code", code);
+  wanted.putText("\nend_ns=*\nkind=span\nname=execd.exec").fieldHex("parent", 0).fieldHex("producer", SVC_EXECD_ID);
+  wanted.fieldHex("span", (SVC_EXECD_ID << 32) | number).putText("\nstart_ns=*\nstatus=ok");
+  wanted.fieldHex("trace", ((SVC_EXECD_ID ^ MT_TRACE_XOR) << 32) | number);
+  findFitting(detail);
+}
+
+// One image was fetched since the boot: this phase's.
+function wantImageBytes(): void {
+  want().putText("bounds=1024,16384,65536,262144,1048576\nbuckets=");
+  wanted.putText(fetchedBytes <= 1024 ? "1,0,0,0,0,0" : fetchedBytes <= 16384 ? "0,1,0,0,0,0" : "0,0,1,0,0,0");
+  wanted.putText("\ncount=1\nkind=histogram\nname=bundlemgrd.fetch.image_bytes").fieldHex("producer", SVC_BUNDLEMGRD_ID);
+  wanted.putText("\nseries=????????").fieldDecimal("sum", fetchedBytes).fieldLiteral("unit", "bytes");
+  findFitting("bundlemgrd.fetch.image_bytes");
+}
+
+function provesTelemetry(): void {
+  proof("exec telemetry");
+  checkEqual(execsOk + execsRefused - spansBefore, 3, "execs since the phase began");
+  waitNs(PRODUCERS_FLUSH_NS);
+  flush();
+  wantSpawns("execd.spawn.ok", execsOk);
+  wantSpawns("execd.spawn.deny", execsDenied);
+  wantSpan(1, "child-hello", 0, "the span of child-hello");
+  wantSpan(2, "child-exit42", 42, "the span of child-exit42");
+  wantSpan(3, "child-exit42", 42, "the span of the second child-exit42");
+  wantImageBytes();
+  proven(M_SELFTEST_EXEC_TELEMETRY_OK);
 }
 
 function provesReportRefused(): void {
@@ -145,9 +195,12 @@ export function crash_proofs(): void {
 
 /** Phase exec of the ladder, in the order of markers/80-exec.toml. */
 export function exec_proofs(): void {
+  spansBefore = execsOk + execsRefused;
+  beginExchange();
   provesFetch();
   provesRun();
   provesDenied();
+  provesTelemetry();
   provesReportRefused();
   provesBadModules();
 }

@@ -39,7 +39,7 @@ const REFILL_NS: u64 = 1_500_000_000;
 const ACK_POLLS: u32 = 100;
 
 /** Appends by call with constant texts; logd's status or a negative error. */
-function append(level: u8, message: string, fields: string): i32 {
+export function append(level: u8, message: string, fields: string): i32 {
   const scopeBytes = copyLiteral(text, "selftest");
   const messageBytes = copyLiteral(text + 64, message);
   const fieldsBytes = copyLiteral(text + 512, fields);
@@ -47,7 +47,7 @@ function append(level: u8, message: string, fields: string): i32 {
 }
 
 /** Appends with texts of the given lengths, filled with blanks after one letter. */
-function appendSized(scopeBytes: u32, fieldsBytes: u32): i32 {
+export function appendSized(scopeBytes: u32, fieldsBytes: u32): i32 {
   memory.fill(text, 32, 1024);
   store<u8>(text, 107);
   return callAppend(SLOT_LOGD, LEVEL_INFO, text, scopeBytes, text, 1, text, fieldsBytes);

@@ -15,12 +15,12 @@ import { SLOT_LOGD, SLOT_METRICSD } from "../../gen/slots";
 import { sys_cap_clone, sys_cap_close, sys_endpoint_create, sys_time_ns } from "../../gen/syscalls";
 import { indexOfLiteral } from "../../lib/bounded/text";
 import {
-  BN, EX, MT, Route, TM, Writer, beginRequest, callRequest, reply,
+  BN, MT, Route, TM, Writer, beginRequest, callRequest, reply,
 } from "../../lib/nexus-ipc/index";
 import { callAppend, logInfo, sinkFlush } from "../../lib/nexus-log/index";
 import { metricsInit, nextSpanId, nextTraceId } from "../../lib/nexus-metrics/index";
 import { BN_OK, BN_OP_LIST } from "../../lib/wire/bundlemgrd";
-import { EX_OK, EX_OP_EXEC } from "../../lib/wire/execd";
+import { EX_DENIED } from "../../lib/wire/execd";
 import { LEVEL_INFO, LO_OK } from "../../lib/wire/logd";
 import {
   MT_CURSOR_END, MT_DENIED, MT_INVALID_ARGS, MT_KIND_COUNTER, MT_KIND_GAUGE, MT_KIND_HISTOGRAM, MT_OK, MT_OP_BATCH,
@@ -29,9 +29,10 @@ import {
   MT_UNIT_NONE, MT_UNIT_NS, putSnapshot, putSpanEnd, putSpanStart,
 } from "../../lib/wire/metricsd";
 import { TM_OK, TM_OP_REGISTER, TM_QOS_IDLE } from "../../lib/wire/timed";
+import { execRun, execsDenied } from "./children";
 import { check, checkDone, checkEqual, holding, proof, proven, waitNs } from "./lib";
 import {
-  ASK_WAIT_NS, ask, beginExchange, countLiteral, findProducer, findWanted, flush, keepStats, readStatsAgain, scratch, statDelta,
+  ASK_WAIT_NS, ask, beginExchange, countLiteral, findFitting, findProducer, findWanted, flush, keepStats, readStatsAgain, scratch, statDelta,
   text, want, wantOwnProducer, wanted,
 } from "./records";
 
@@ -183,7 +184,6 @@ function provesHistograms(): void {
 
 const timed: Route = changetype<Route>(memory.data(8, 4));
 const bundlemgrd: Route = changetype<Route>(memory.data(8, 4));
-const execd: Route = changetype<Route>(memory.data(8, 4));
 
 /** Has each producer do one thing that it measures. */
 function causeTelemetry(): void {
@@ -201,11 +201,7 @@ function causeTelemetry(): void {
     checkEqual(callRequest(bundlemgrd.handle, ASK_WAIT_NS), 0, "list call");
     checkEqual(reply.status, BN_OK, "list");
   }
-  if (checkDone(execd.resolve("execd"), "route to execd")) {
-    beginRequest(EX, EX_OP_EXEC).putU8(12).putText("no-such-file");
-    checkEqual(callRequest(execd.handle, ASK_WAIT_NS), 0, "exec call");
-    check(reply.status != EX_OK, "a missing image ran");
-  }
+  checkEqual(execRun("no-such-file"), EX_DENIED, "exec of no image");
   waitNs(100_000_000);
   sys_cap_close(<u32>endpoint);
 }
@@ -217,8 +213,10 @@ function provesProducers(): void {
   flush();
   check(findProducer("timed.coalesce.delta_ns", SVC_TIMED_ID), "no record of timed");
   check(findProducer("bundlemgrd.list.ok", SVC_BUNDLEMGRD_ID), "no record of bundlemgrd");
-  const denied = findProducer("execd.spawn.deny", SVC_EXECD_ID);
-  check(denied || findProducer("execd.spawn.fail", SVC_EXECD_ID), "no record of execd");
+  want().putText("kind=counter\nname=execd.spawn.deny").fieldHex("producer", SVC_EXECD_ID);
+  wanted.putText("\nseries=????????").fieldDecimal("value", execsDenied);
+  findFitting("the record of what execd denied");
+  check(!findProducer("execd.spawn.fail", SVC_EXECD_ID), "a denied exec counted as failed");
   check(findProducer("init.spawn.ok", SVC_INIT_LITE_ID), "no record of init-lite");
   check(findProducer("metricsd.reject.rate_limited", SVC_METRICSD_ID), "no record of metricsd itself");
   check(!findProducer("timed.coalesce.delta_ns", SVC_SELFTEST_ID), "a record under a foreign sender");

@@ -101,6 +101,45 @@ export function countWanted(): u32 {
   return found;
 }
 
+// Whether a digit of what metricsd alone knows: 0 to 9, a to f.
+function isHexDigit(byte: u8): bool {
+  return byte - 48 < 10 || byte - 97 < 6;
+}
+
+// Equal byte for byte, except that `?` in the wanted fields is one hexadecimal digit and `*` one or more.
+function fits(bytes: usize, length: u32): bool {
+  let at: u32 = 0;
+  for (let i: u32 = 0; i < wanted.length; i++) {
+    const want = load<u8>(wanted.base + i);
+    if (at >= length) return false;
+    const got = load<u8>(bytes + at);
+    if (want == 63 || want == 42) {
+      if (!isHexDigit(got)) return false;
+    } else if (want != got) {
+      return false;
+    }
+    at++;
+    while (want == 42 && at < length && isHexDigit(load<u8>(bytes + at))) at++;
+  }
+  return at == length;
+}
+
+/** Exactly one record of metricsd since beginExchange fits the wanted fields, in which `?` and `*` stand for digits that only
+ *  metricsd knows (a series handle, a duration). */
+export function findFitting(detail: string): bool {
+  check(wanted.ok, "expectation too long");
+  cursor.begin(mark);
+  let found: u32 = 0;
+  for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
+    const record = nextRecord(SLOT_LOG_QUERY, cursor);
+    if (record === null) break;
+    if (record.sender == SVC_METRICSD_ID && fits(record.fields, record.fieldsBytes)) found++;
+  }
+  checkEqual(queryOutcome, 0, "query");
+  checkEqual(cursor.missed, 0, "records missed");
+  return checkEqual(found, 1, detail);
+}
+
 /** Exactly one record has the wanted fields. */
 export function findWanted(detail: string): bool {
   check(wanted.ok, "expectation too long");
