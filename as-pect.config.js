@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Specs of AssemblyScript units, beside the code they test (assembly/**/*.spec.ts). Run by `npm test` (step as-pect), or `npx asp`.
-// Plain value specs only: class reflection of as-pect 8.1 does not compile on AssemblyScript 0.28 (DESIGN section 5).
+// Plain value specs only: class reflection of as-pect 8.1 does not compile on AssemblyScript 0.28.
 export default {
   entries: ['assembly/lib/**/*.spec.ts'],
   include: [],

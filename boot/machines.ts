@@ -38,7 +38,7 @@ export interface MachineSpec {
   console: Console;
   /** file to which QEMU itself copies every console byte: complete even where a terminal loses what was pending at the end */
   consoleLog?: string;
-  /** false in the bench profile, which has no virtio device (DESIGN section 4) */
+  /** false in the bench profile, which has no virtio device */
   devices: boolean;
 }
 
@@ -57,7 +57,7 @@ export interface BootArgs {
   without?: readonly string[];
 }
 
-/** The bench profile has no virtio device (DESIGN section 4), so it boots without the services that prove one when they start. */
+/** The bench profile has no virtio device, so it boots without the services that prove one when they start. */
 export const BENCH_PROFILE = 'bench';
 const NEEDS_DEVICES: readonly string[] = ['rngd', 'portd', 'dcgmd'];
 

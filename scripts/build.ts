@@ -5,8 +5,9 @@
 import { watch } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
 import { codegen } from './codegen.js';
+import { parsed } from './gate/options.js';
 import { loadAbi } from './lib/abi.js';
 import { writeBundle } from './lib/bundle.js';
 import { Compilers } from './lib/compilers.js';
@@ -146,14 +147,8 @@ async function main(): Promise<number> {
     .option('--only <part>', 'kernel, or one module by name; writes no bundle')
     .option('--partial', 'leave out services whose module has no source yet, and say which')
     .option('--watch', 'stay, and rebuild after each change')
-    .allowExcessArguments(false)
-    .exitOverride();
-  try {
-    program.parse();
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    throw error;
-  }
+    .allowExcessArguments(false);
+  if (!parsed(program)) return 0;
   const given = program.opts<{ mutant?: boolean; only?: string; partial?: boolean; watch?: boolean }>();
   const flavour: Flavour = given.mutant ? 'mutant' : 'shipping';
   const options: BuildOptions = { flavour, only: given.only, partial: given.partial ?? false };

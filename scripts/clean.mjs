@@ -2,19 +2,33 @@
 //
 // Owns: `just clean`: removing what builds, tests and boots wrote.
 // Invariant: removes nothing that git tracks and nothing outside this checkout; node_modules stays (npm ci renews it).
-// Limits: refuses while a set-up holds build/setup.lock.
-import { existsSync, rmSync } from 'node:fs';
+// Limits: refuses while a living set-up or build holds its lock; the lock of a dead one goes with the rest.
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const WRITTEN = ['build', join('assembly', 'gen')];
 
+/** The living process that a lock of build/ names; 0 when there is none. */
+function holderOf(name) {
+  try {
+    const pid = Number(readFileSync(join(ROOT, 'build', name), 'utf8'));
+    if (!Number.isInteger(pid) || pid <= 0) return 0;
+    process.kill(pid, 0);
+    return pid;
+  } catch (error) {
+    return error.code === 'EPERM' ? -1 : 0;
+  }
+}
+
+const busy = ['setup.lock', 'lock'].find((name) => holderOf(name) !== 0);
+
 if (process.argv.length > 2) {
   process.stderr.write(`usage: just clean\n  Removes ${WRITTEN.join(' and ')}; keeps node_modules.\n`);
   process.exitCode = process.argv.includes('--help') ? 0 : 2;
-} else if (existsSync(join(ROOT, 'build', 'setup.lock'))) {
-  process.stderr.write('clean: a set-up is running here (build/setup.lock): wait for it, or remove that file\n');
+} else if (busy !== undefined) {
+  process.stderr.write(`clean: a ${busy === 'lock' ? 'build' : 'set-up'} is running here (build/${busy}): wait for it, or end it\n`);
   process.exitCode = 3;
 } else {
   const there = WRITTEN.filter((folder) => existsSync(join(ROOT, folder)));

@@ -9,7 +9,7 @@ import { runMain, wrong } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';
 import { listFiles } from './lib/steps.js';
 
-/** DESIGN section 1: the target for C and assembly. */
+/** The target for C and assembly. */
 export const NATIVE_LINES_MAX = 800;
 
 export interface Size {

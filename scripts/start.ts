@@ -22,7 +22,8 @@ import { Screen } from './view/screen.js';
 const TICK_MS = 1_000;
 const USAGE = `usage: npm start [-- --plain]
   Builds what changed, boots the image in QEMU and shows its proof. In a terminal it then runs the same image in real time
-  and shows its logs, series and GPUs until Ctrl-C; elsewhere, or with --plain, it prints plain lines and ends after the proof.`;
+  and shows its logs, series and GPUs until Ctrl-C; elsewhere, on a dumb TERM, or with --plain, it
+  prints plain lines and ends after the proof.`;
 
 const proof = (signal: AbortSignal) => ({
   transport: 'modern' as const, profile: 'proof', signal, stop: (ladder: Parameters<typeof readStop>[1]) => readStop(process.env, ladder),
@@ -111,7 +112,8 @@ async function main(): Promise<number> {
   if (unknown !== undefined) usage(`unknown option ${unknown}; see npm start -- --help`);
   const steps = await build({ log: (line) => console.log(`build: ${line}`) });
   console.log(steps === 0 ? 'build: up to date' : `build: ${steps} steps`);
-  const terminal = process.stdin.isTTY && process.stdout.isTTY && !args.includes('--plain');
+  const dumb = process.env.TERM === undefined || process.env.TERM === '' || process.env.TERM === 'dumb'; // cannot place text
+  const terminal = process.stdin.isTTY && process.stdout.isTTY && !dumb && !args.includes('--plain');
   return terminal ? interactive() : plain();
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // `just test-os`: boots the image once and judges it marker by marker. Exit codes: 0 passed or stopped early (then the last line
 // begins with STOPPED), 1 the guest failed, 2 usage, 3 infrastructure. The logic is in scripts/gate; this file reads options and prints.
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Transport } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
@@ -13,6 +14,7 @@ import { boot, interruptible, mutantNumber, type BootResult } from './gate/sessi
 import { labelled, showEvent } from './gate/show.js';
 import { readStop } from './gate/stop.js';
 import { runMain, usage } from './lib/fail.js';
+import { ROOT } from './lib/paths.js';
 
 const HELP = `
 Environment:
@@ -51,7 +53,15 @@ function readOptions(): { transport: Transport; options: Options } | null {
   const transport = transportOf(program.args[0] ?? 'modern');
   const options = program.opts<Options>();
   if (options.nonce !== undefined && !/^[0-9a-f]{16}$/.test(options.nonce)) usage('--nonce wants 16 lower-case hex digits');
+  if (options.recipe !== undefined) refuseUnknownRecipe(options.recipe);
   return { transport, options };
+}
+
+/** @throws Failure 2 when no metrics recipe of the image has this name. */
+function refuseUnknownRecipe(name: string): void {
+  const files = readdirSync(join(ROOT, 'image/recipes/observability')).filter((file) => file.endsWith('.toml'));
+  const known = files.map((file) => file.slice(0, -'.toml'.length));
+  if (!known.includes(name)) usage(`unknown recipe "${name}" (known: ${known.join(', ')})`);
 }
 
 function tellGithub(result: BootResult): void {

@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { Command, CommanderError } from 'commander';
+import { Command } from 'commander';
+import { parsed } from './gate/options.js';
 import { runMain, usage } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';
 import { SETTLED, steps, type Step } from './test/steps.js';
@@ -107,14 +108,8 @@ async function main(): Promise<number> {
     .option('--host', 'host tests alone, with their own output')
     .option('--only <names>', 'only these steps, separated by commas')
     .option('--list', 'list the steps')
-    .addHelpText('after', HELP)
-    .exitOverride();
-  try {
-    program.parse();
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    throw error;
-  }
+    .addHelpText('after', HELP);
+  if (!parsed(program)) return 0;
   const options = program.opts<{ host?: boolean; only?: string; list?: boolean }>();
   if (options.host === true) return passThrough(program.args);
   if (program.args.length > 0) usage('test files need --host');

@@ -60,8 +60,6 @@ export const statusCode = (name: string): number => need(statuses, 'status', nam
 export const sourceCode = (name: string): number => need(sources, 'source', name);
 export const valueType = (name: string): number => need(valueTypes, 'value_type', name);
 export const statusName = (code: number): string => nameOf(statuses, code);
-export const sourceName = (code: number): string => nameOf(sources, code);
-export const typeNames = (): readonly string[] => Object.keys(types);
 
 function nameOf(map: Readonly<Record<string, number>>, code: number): string {
   return Object.keys(map).find((name) => map[name] === code) ?? `unknown(${code})`;

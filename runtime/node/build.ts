@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiles one AssemblyScript entry for a test, with a cache below build/: the same compiler and flags as the image.
 // Invariant: a cached module is used only while every source file it was made from has the same digest.
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codegen } from '../../scripts/codegen.js';
+import { ASC_FLAGS } from '../../scripts/lib/asc.js';
+import { sha256 } from '../../scripts/lib/cache.js';
 import { Compilers } from '../../scripts/lib/compilers.js';
 import { Failure } from '../../scripts/lib/fail.js';
 import { ROOT } from '../../scripts/lib/paths.js';
@@ -12,12 +13,12 @@ import { loadServices, modulesOf, moduleSource } from '../../scripts/lib/service
 import { moduleFlags } from '../../scripts/lib/steps.js';
 
 const CACHE = join(ROOT, 'build/cache/node');
-/** Flags of every module (asconfig.json adds memory sizes, which Node does not need). */
-export const ASC_FLAGS = ['-O3', '--runtime', 'stub', '--exportStart', '_init'];
 
 interface CacheEntry {
   flags: string[];
   sources: Record<string, string>;
+  /** SHA-256 of the module */
+  wasm: string;
 }
 export interface Compiled {
   ok: boolean;
@@ -26,7 +27,6 @@ export interface Compiled {
   messages: string;
 }
 
-const digest = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('hex');
 const compilers = new Compilers();
 let generated = false;
 
@@ -53,7 +53,8 @@ function cacheNames(entry: string): { wasm: string; json: string } {
 function store(entry: string, flags: string[], sources: Record<string, string>, wasm: Uint8Array): void {
   mkdirSync(CACHE, { recursive: true });
   const names = cacheNames(entry);
-  const entryText = JSON.stringify({ flags, sources, wasm: digest(wasm) });
+  const known: CacheEntry = { flags, sources, wasm: sha256(wasm) };
+  const entryText = JSON.stringify(known);
   for (const [path, contents] of [[names.wasm, wasm], [names.json, entryText]] as const) {
     writeFileSync(`${path}.${process.pid}`, contents);
     renameSync(`${path}.${process.pid}`, path);
@@ -63,14 +64,14 @@ function store(entry: string, flags: string[], sources: Record<string, string>, 
 function cached(entry: string, flags: string[]): Uint8Array | null {
   const names = cacheNames(entry);
   if (!existsSync(names.json) || !existsSync(names.wasm)) return null;
-  const known = JSON.parse(readFileSync(names.json, 'utf8')) as CacheEntry & { wasm: string };
+  const known = JSON.parse(readFileSync(names.json, 'utf8')) as CacheEntry;
   if (JSON.stringify(known.flags) !== JSON.stringify(flags)) return null;
   for (const [path, wanted] of Object.entries(known.sources)) {
     const full = join(ROOT, path);
-    if (!existsSync(full) || digest(readFileSync(full)) !== wanted) return null;
+    if (!existsSync(full) || sha256(readFileSync(full)) !== wanted) return null;
   }
   const wasm = readFileSync(names.wasm);
-  return digest(wasm) === known.wasm ? wasm : null;
+  return sha256(wasm) === known.wasm ? wasm : null;
 }
 
 /** The module of an entry file, from the cache where nothing changed. Throws with the compiler's messages. */

@@ -3,14 +3,15 @@
 // Invariant: only the process that this object started is ever signalled; its directory (images, sockets) goes when it ends.
 // If this process dies, the terminal hangs up and QEMU ends with it.
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { accessSync, constants, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { spawn, type IPty } from 'node-pty';
 import { QEMU, socketsIn, type Sockets } from '../../boot/machines.js';
 import { judgeVersion, type Verdict } from '../../boot/versions.js';
+import { sha256 } from '../lib/cache.js';
 import { infra, wrong } from '../lib/fail.js';
+import { alive } from '../lib/lock.js';
 import { ROOT, pathsOf, type Flavour } from '../lib/paths.js';
 
 /** How long QEMU may take to end after SIGTERM before SIGKILL. */
@@ -66,11 +67,30 @@ const IDENTITY_OFFSET = 64;
 
 /** The identity in a bundle's header (docs/format/bundle.md). @throws Failure 1 when the file is no bundle. */
 export function bundleIdentity(bytes: Buffer, name: string): string {
-  if (bytes.length < HEADER_BYTES || bytes.subarray(0, 8).toString('latin1') !== 'VIGILBN1') wrong(`${name} is not a bundle`);
+  if (bytes.length < HEADER_BYTES || bytes.subarray(0, 8).toString('latin1') !== 'VIGILBN1') {
+    wrong(`${name} is not a bundle; build it anew: just build`);
+  }
   return bytes.subarray(IDENTITY_OFFSET, IDENTITY_OFFSET + 32).toString('hex');
 }
 
-const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+/** A folder younger than this is left alone, so that two machines that share one /tmp do not judge each other's processes. */
+const STALE_AGE_MS = 600_000;
+const PRIVATE_NAME = /^vigil-(\d+)-/;
+
+/** Removes private folders whose process was killed before it could. What another user owns stays. */
+export function sweepPrivate(folder: string = tmpdir(), nowMs: number = Date.now()): void {
+  for (const name of readdirSync(folder)) {
+    const pid = PRIVATE_NAME.exec(name)?.[1];
+    if (pid === undefined || alive(Number(pid))) continue;
+    try {
+      const path = join(folder, name);
+      const { mtimeMs, uid } = statSync(path);
+      if (uid === process.getuid?.() && nowMs - mtimeMs > STALE_AGE_MS) rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+}
 
 /** Copies an image into a short private directory. @throws Failure 3 when it was not built. */
 export function privateImage(flavour: Flavour, root: string = ROOT): PrivateImage {
@@ -79,7 +99,8 @@ export function privateImage(flavour: Flavour, root: string = ROOT): PrivateImag
     const build = `npm run build${flavour === 'mutant' ? ' -- --mutant' : ''}`;
     if (!existsSync(join(from, name))) infra(`${join(from, name)} is missing; run: ${build}`);
   }
-  const dir = mkdtempSync(join(tmpdir(), 'vigil-'));
+  sweepPrivate();
+  const dir = mkdtempSync(join(tmpdir(), `vigil-${process.pid}-`));
   try {
     const [kernelPath, bundlePath] = [join(dir, 'kernel.elf'), join(dir, 'bundle.vgb')];
     copyFileSync(join(from, 'kernel.elf'), kernelPath);

@@ -6,14 +6,14 @@ import { Failure, usage } from '../lib/fail.js';
 
 /** Parses argv. Returns false when help was printed and the script is done. @throws Failure 2 on a wrong command line. */
 export function parsed(program: Command, argv: string[] = process.argv): boolean {
-  program.exitOverride().showHelpAfterError('(see --help)');
+  program.exitOverride().configureOutput({ writeErr: () => undefined }); // the Failure says it, once
   try {
     program.parse(argv);
     return true;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return false;
-    throw new Failure(2, error.message.replace(/^error: /, ''));
+    throw new Failure(2, `${error.message.replace(/^error: /, '')} (see --help)`);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The normalised transcript of a boot: the kernel's lines without guest time and with the nonce replaced. Two green boots of one
-// image give the same bytes (DESIGN D7). Firmware output and times are left out: device completions move them.
+// image give the same bytes. Firmware output and times are left out: device completions move them.
 import { createHash } from 'node:crypto';
 
 /** One line each, with a line feed. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a host tool ends: one line that says what is wrong and what to do, and one of four exit codes (issue 2, section 5).
+// How a host tool ends: one line that says what is wrong and what to do, and one of four exit codes.
 // Invariant: every failure that a person can cause or mend is a Failure; anything else is a bug and keeps its stack.
 
 /** Exit codes shared by every script: 0 done, 1 the product is wrong, 2 usage, 3 infrastructure (tool, disk, port). */
@@ -35,7 +35,12 @@ const INFRA_CODES: Record<string, string> = {
   ENOSPC: 'the disk is full; free some space and run again',
   EACCES: 'permission denied; check who owns the checkout',
   EROFS: 'the file system is read-only',
+  EISDIR: 'a folder lies where a file belongs; remove it and run again',
+  ENOTDIR: 'a file lies where a folder belongs; remove it and run again',
   EMFILE: 'too many open files; raise `ulimit -n`',
+  EADDRINUSE: 'the address is taken; end the run that holds it, or choose another port',
+  EBUSY: 'the file is in use; end the run that holds it and run again',
+  ETXTBSY: 'the program is running; end it and run again',
   EDQUOT: 'the disk quota is used up; free some space and run again',
 };
 
@@ -50,7 +55,7 @@ export async function runMain(name: string, main: () => Promise<number>): Promis
       return;
     }
     const code = (error as NodeJS.ErrnoException).code ?? '';
-    const hint = INFRA_CODES[code];
+    const hint = Object.hasOwn(INFRA_CODES, code) ? INFRA_CODES[code] : undefined;
     if (hint !== undefined) {
       process.stderr.write(`${name}: ${hint} (${(error as Error).message})\n`);
       process.exitCode = 3;

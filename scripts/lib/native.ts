@@ -19,7 +19,7 @@ const TOOL_TIMEOUT_MS = 180_000;
 export const TEXT_FIRST = 0x1000_0000_0000n;
 export const TEXT_SPAN_BYTES = 0x1000_0000n;
 
-/** Flags for both: DESIGN D4, and no distribution of loops into calls of the very memcpy that they implement. */
+/** Flags for both; no distribution of loops into calls of the very memcpy that they implement. */
 const COMMON_FLAGS = [
   '-O2', '-std=gnu99', '-ffreestanding', '-nostdinc', '-nostdlib', '-static', '-mcmodel=medany', '-mtune=thead-c906',
   '-mno-strict-align', '-fno-tree-loop-distribute-patterns', '-fno-math-errno', '-fno-asynchronous-unwind-tables',

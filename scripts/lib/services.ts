@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // image/services.toml as typed values: who is in the image, with what memory, capabilities and blocking edges.
 // Invariants, checked here and refused otherwise: unique names and ids, known slots, devices and privileges, sizes within
-// abi/limits.toml, `calls` names known services and forms a directed acyclic graph (DESIGN D5: no circular waits).
+// abi/limits.toml, `calls` names known services and forms a directed acyclic graph (no circular waits).
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fnv1a64, limit, loadAbi, type Abi } from './abi.js';

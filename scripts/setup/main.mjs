@@ -4,7 +4,7 @@
 // Invariant: Node built-ins alone; prints nothing when nothing is missing; changes nothing that is already right.
 // Limits: Debian and Ubuntu for system packages; elsewhere it names what is missing. Every failure is one line on
 //         standard error and exit code 3 (the machine) or 2 (wrong usage).
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installNeeds } from './apt.mjs';
@@ -16,6 +16,8 @@ const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const LOG = join(ROOT, 'build', 'setup.log');
 const LOCK = join(ROOT, 'build', 'setup.lock');
 const LOCK_WAIT_MS = 10 * 60_000;
+/** A lock file that still names nobody after this is the trace of a set-up that was killed while it wrote it. */
+const LOCK_WRITE_MS = 5_000;
 const USAGE = `usage: node scripts/setup.mjs [--test]
   Installs what is missing on this machine to build and boot Vigil, then node_modules.
   Does nothing when nothing is missing.
@@ -30,6 +32,18 @@ const alive = (pid) => {
   }
 };
 
+/** The process that holds the lock, 0 for one that is writing its name just now; null when the lock is nobody's. */
+function lockHolder() {
+  try {
+    const pid = Number(readFileSync(LOCK, 'utf8'));
+    if (Number.isInteger(pid) && pid > 0) return alive(pid) ? pid : null;
+    return Date.now() - statSync(LOCK).mtimeMs < LOCK_WRITE_MS ? 0 : null;
+  } catch (error) {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
 /** One set-up at a time in this folder: waits for another one, bounded; takes over from one that died. */
 async function withLock(work) {
   const deadlineMs = Date.now() + LOCK_WAIT_MS;
@@ -40,8 +54,8 @@ async function withLock(work) {
       break;
     } catch (error) {
       if (error.code !== 'EEXIST') throw error;
-      const holder = Number(readFileSync(LOCK, 'utf8'));
-      if (holder > 0 && !alive(holder)) rmSync(LOCK, { force: true });
+      const holder = lockHolder();
+      if (holder === null) rmSync(LOCK, { force: true });
       else if (Date.now() > deadlineMs) {
         throw new SetupError(
           `another set-up (process ${holder}) holds build/setup.lock`,

@@ -2,7 +2,8 @@
 //
 // Owns: whether node_modules is what package-lock.json says, and `npm ci` when it is not.
 // Invariant: no stamp of ours can lie: the comparison is between the lock and npm's own record of what it installed.
-// Limits: compares versions and integrity, not file contents; one `npm ci` an attempt, INSTALL_LIMIT_MS at most.
+// Limits: compares versions and integrity, and that each folder is there, not file contents;
+//         one `npm ci` an attempt, INSTALL_LIMIT_MS at most.
 import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { runStep, SetupError } from './step.mjs';
@@ -39,6 +40,9 @@ export function staleReason(root) {
   }
   const names = differing(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages, installed);
   if (names.length > 0) return `${names.length} packages differ from package-lock.json`;
+  const gone = Object.keys(installed).filter((key) => !existsSync(join(root, key, 'package.json')));
+  if (gone.length > 0) return `${gone[0]} is not there`;
+  if (!existsSync(join(root, 'node_modules', '.bin'))) return 'node_modules/.bin is not there';
   return existsSync(join(root, PTY)) ? null : 'node-pty is not compiled';
 }
 

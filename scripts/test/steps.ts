@@ -51,6 +51,7 @@ export function steps(root: string): Step[] {
     },
     ...(hasSpecs(join(root, 'assembly')) ? [specs] : []),
     script('os-modern', 'the boot proof', image, 'scripts/test-os.ts', 'modern', '--quiet'),
+    script('os-recipe-gpu', 'the same ladder, recipe of a GPU node', image, 'scripts/test-os.ts', 'modern', '--recipe', 'gpu', '--quiet'),
     script('os-invalid', 'no fake success: only invalid traffic', image, 'scripts/test-os.ts', '--profile', 'invalid-only', '--quiet'),
     script('os-legacy', 'the same ladder in legacy (debug only)', image, 'scripts/test-os.ts', 'legacy', '--quiet'),
     script('canary', 'the gate goes red for each mutant', mutants, 'scripts/canary.ts'),

@@ -11,7 +11,7 @@ import { startReplayBridge } from '../../runtime/bridge/index.js';
 import { RunFolder } from '../gate/evidence.js';
 import { lastOfPhase, readLadder } from '../gate/ladder.js';
 import { LineSplitter, splitPrefix, type ConsoleLine } from '../gate/line-splitter.js';
-import { dropImage, findQemu, privateImage, Qemu } from '../gate/machine.js';
+import { dropImage, findQemu, privateImage, Qemu, type Exit } from '../gate/machine.js';
 import { Matcher } from '../gate/matcher.js';
 import { failureTitle } from '../gate/report.js';
 import { wrong } from '../lib/fail.js';
@@ -66,8 +66,8 @@ export class Live {
       const machine = new Qemu(qemu.path, argv, folder.file('qemu.stderr.log'), (bytes) => live.data(bytes));
       const limit = setTimeout(() => live.fail(`no \`init: ready\` within ${UP_LIMIT_MS / 1000} s`), UP_LIMIT_MS);
       void live.up.then(() => clearTimeout(limit));
-      void machine.exited.then(({ status, ours }) => {
-        if (!ours) live.ended(status);
+      void machine.exited.then((exit) => {
+        if (!exit.ours) live.ended(exit);
       });
       let stopping: Promise<void> | null = null;
       live.stop = () => {
@@ -111,8 +111,8 @@ export class Live {
     this.settle(false);
   }
 
-  private ended(status: number): void {
+  private ended({ status, signal }: Exit): void {
     const stderr = readFileSync(this.folder.file('qemu.stderr.log'), 'utf8').trim().split('\n').at(-1) ?? '';
-    this.fail(`QEMU ended with status ${status} ${stderr}`.trim());
+    this.fail(`QEMU ${signal === 0 ? `ended with status ${status}` : `was ended by signal ${signal}`} ${stderr}`.trim());
   }
 }

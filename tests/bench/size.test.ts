@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The size of the privileged part stays what DESIGN asks for, and the counter counts what it says.
+// The size of the privileged part stays below its target, and the counter counts what it says.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

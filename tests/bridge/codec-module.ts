@@ -2,7 +2,7 @@
 // Owns: the guest's codec as a module of its own, so that a host test can drive it byte by byte.
 // Invariant: exports the shipping decoder and encoder, nothing else. Limits: one decoder, 16 KiB of input a push.
 import { BRIDGE_FRAME_BYTES_MAX, BridgeDecoder, finishBridgeFrame } from "../../assembly/lib/wire/bridge";
-import { crc32c } from "../../assembly/lib/wire/crc32c";
+import { crc32c } from "../../assembly/lib/bounded/crc32c";
 
 const BUFFER: usize = memory.data(16384, 8);
 const INPUT: usize = memory.data(16384, 8);

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { FrameDecoder, FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX, encodeFrame, type Frame } from '../../runtime/bridge/codec.js';
 import { crc32c } from '../../runtime/bridge/crc32c.js';
 import { GuestDecoder, guestCodecWasm } from './guest-codec.js';
+import { randomBelow } from '../random.js';
 
 interface Stream {
   name: string; hex: string; frames: { type: number; nonce: number; wallNs: string; monoNs: string; payload: string }[];
@@ -75,7 +76,7 @@ for (const [end, make] of Object.entries(ends)) {
   test(`${end}: fuzz: no intact frame is lost, no damaged one accepted`, (t) => {
     const seed = Number(process.env['VIGIL_FUZZ_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`VIGIL_FUZZ_SEED=${seed}`);
-    const random = generator(seed);
+    const random = randomBelow(seed);
     for (let round = 0; round < 60; round++) {
       const decoder = make();
       const wanted: number[] = [];
@@ -127,13 +128,3 @@ test('a payload over the limit is refused at the sender', () => {
   assert.equal(new GuestDecoder(wasm).encode(5, 1, payload).length, 0);
 });
 
-/** Deterministic numbers below `bound` from a seed (xorshift, 32 bits). */
-function generator(seed: number): (bound: number) => number {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1;
-  return (bound) => {
-    state ^= state << 13; state >>>= 0;
-    state ^= state >>> 17;
-    state ^= state << 5; state >>>= 0;
-    return state % bound;
-  };
-}

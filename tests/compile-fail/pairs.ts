@@ -6,33 +6,44 @@ export interface Pair {
   wanted: string;
   given: string;
 }
-const WIDE = ['SenderId', 'Nonce', 'RecordId', 'SpanId', 'TraceId', 'GuestTimeNs'];
-const NARROW = ['SeriesHandle', 'CapHandle', 'ReplyHandle'];
+/** Module of each type and how one is made. Those of one form share a representation, so only the type keeps them apart. */
+const IDS = 'nexus-ipc/types';
+const CLIENT = 'nexus-metrics/types';
+const WIDE = ['SenderId', 'RecordId', 'SpanId', 'TraceId'];
+const NARROW = ['SeriesHandle', 'Counter', 'Gauge', 'Histogram', 'Span'];
+const CLIENT_TYPES = NARROW.slice(1);
 
-/** Every ordered pair within each form: those share a representation, so only the type keeps them apart. */
+/** Every ordered pair within each form, and some across: a client's span is no id of one, a wide id no narrow one. */
 export const PAIRS: Pair[] = [WIDE, NARROW].flatMap((names) =>
   names.flatMap((wanted) => names.filter((given) => given !== wanted).map((given) => ({ wanted, given }))),
 ).concat([
-  { wanted: 'BoundedText', given: 'SenderId' },
   { wanted: 'SpanId', given: 'SeriesHandle' },
-  { wanted: 'CapHandle', given: 'SenderId' },
+  { wanted: 'SpanId', given: 'Span' },
+  { wanted: 'Span', given: 'SpanId' },
 ]);
 
+/** Every type that a pair covers, by the module that exports it; the test holds it against those files. */
+export const TYPES: Record<string, string[]> = {
+  [IDS]: [...WIDE, 'SeriesHandle'],
+  [CLIENT]: CLIENT_TYPES,
+};
+
 const make = (name: string): string => (NARROW.includes(name) ? `${name}.of(1)` : `${name}.at(8)`);
+const imports = (names: string[]): string => [...new Set(names)].map((name) =>
+  `import { ${name} } from "../../../assembly/lib/${CLIENT_TYPES.includes(name) ? CLIENT : IDS}";\n`).join('');
 
 /** The program of one pair; `right` passes the wanted type. */
 export function program({ wanted, given }: Pair, right: boolean): string {
-  const used = [...new Set([wanted, given])].join(', ');
-  return `import { ${used} } from "../../../assembly/lib/nexus-ipc/types";
+  return `${imports([wanted, given])}
 function take(id: ${wanted}): usize { return changetype<usize>(id); }
 export function run(): usize { return take(${make(right ? wanted : given)}); }
 `;
 }
 
 /** Raw numbers must not pass for an id either. */
-export const RAW: { name: string; source: string }[] = [...WIDE, ...NARROW, 'BoundedText'].map((name) => ({
+export const RAW: { name: string; source: string }[] = [...WIDE, ...NARROW].map((name) => ({
   name: `a number as ${name}`,
-  source: `import { ${name} } from "../../../assembly/lib/nexus-ipc/types";
+  source: `${imports([name])}
 function take(id: ${name}): usize { return changetype<usize>(id); }
 export function run(value: u64): usize { return take(value); }
 `,

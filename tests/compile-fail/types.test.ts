@@ -2,12 +2,12 @@
 // The nominal types are a barrier: for each confusable pair the compiler refuses the wrong one, for that reason, and takes the
 // right one (so that a refusal is not an accident of the fixture).
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { compile } from '../../runtime/node/index.js';
 import { ROOT } from '../../scripts/lib/paths.js';
-import { PAIRS, program, RAW } from './pairs.js';
+import { PAIRS, program, RAW, TYPES } from './pairs.js';
 
 const FOLDER = 'build/test/compile-fail';
 before(() => { mkdirSync(join(ROOT, FOLDER), { recursive: true }); });
@@ -37,5 +37,15 @@ for (const { name, source } of RAW) {
     const { ok, messages } = await tries(name, source);
     assert.equal(ok, false);
     assert.match(messages, /TS2322|AS200|TS2345/);
+  });
+}
+
+for (const [module, names] of Object.entries(TYPES)) {
+  test(`each type of ${module} is in a pair, both ways`, () => {
+    const source = readFileSync(join(ROOT, `assembly/lib/${module}.ts`), 'utf8');
+    assert.deepEqual([...source.matchAll(/^export class (\w+)/gm)].map(([, name]) => name).sort(), [...names].sort());
+    for (const name of names) {
+      assert.ok(PAIRS.some(({ wanted }) => wanted === name) && PAIRS.some(({ given }) => given === name), name);
+    }
   });
 }

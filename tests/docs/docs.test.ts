@@ -72,7 +72,7 @@ test('CI runs npm test and nothing else', () => {
 test('the steps of npm test name each gate of the project once', () => {
   const names = steps(ROOT).map(({ name }) => name).filter((name) => name !== 'as-pect');
   assert.deepEqual(names, [
-    'lint', 'types', 'build', 'build-mutant', 'host', 'os-modern', 'os-invalid', 'os-legacy', 'canary', 'determinism', 'bench',
+    'lint', 'types', 'build', 'build-mutant', 'host', 'os-modern', 'os-recipe-gpu', 'os-invalid', 'os-legacy', 'canary', 'determinism', 'bench',
   ]);
 });
 

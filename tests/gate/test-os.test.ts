@@ -132,6 +132,17 @@ test('QEMU that refuses its arguments or is killed from outside is infrastructur
   assert.match(killed.stdout, /QEMU was ended by signal 9 before the first marker/);
 });
 
+test('QEMU killed in the middle of a line is infrastructure; a guest that ends there by itself fails', async (context) => {
+  const torn = Buffer.concat([consoleOf(good.slice(0, 3), null), Buffer.from('[00001.0')]);
+  const at = prints(context, torn);
+  const killed = await testOs(at, { ...at.env, STAND_IN_SIGNAL: 'SIGKILL' });
+  assert.deepEqual([killed.status, killed.last], [3, `INFRA modern 3/${N} markers`], killed.stdout);
+  const told = await testOs(at, { ...at.env, STAND_IN_STDERR: 'qemu: terminating on signal 15 from pid 1 (init)' });
+  assert.equal(told.status, 3);
+  assert.match(told.stdout, /QEMU was ended by signal 15 after/);
+  assert.equal((await testOs(at, at.env)).status, 1);
+});
+
 test('a guest that powers off with another status than 0 fails, although every line came', async (context) => {
   const at = prints(context, consoleOf(good));
   const ran = await testOs(at, { ...at.env, STAND_IN_STATUS: '5' });

@@ -6,7 +6,8 @@ import { before, test } from 'node:test';
 import { fnv1a64, limit } from '../../scripts/lib/abi.js';
 import { E, Halted, idleImports, loadKernel, type Kernel } from './machine.js';
 import { abi } from './modules.js';
-import { Random } from './random.js';
+import { Random } from '../random.js';
+import { search } from './random.js';
 import { FLAG, OUT, World } from './world.js';
 
 let kernel: Kernel;
@@ -63,6 +64,50 @@ test('the last line counts and digests every line before it, and the power goes 
   }
   const other = new World(kernel, 1);
   assert.equal(other.machine.sys('shutdown', 0), E['denied'], 'only with the privilege');
+});
+
+test('lines of many callers in any order: each whole, each caller\'s in order, count and digest those of what came out', () => {
+  let lines = 0;
+  const done = search(200, 5, (random) => {
+    const callers = 1 + random.below(7);
+    const w = new World(kernel, callers);
+    const before = w.machine.lines.length;
+    const said: string[] = [];
+    for (let step = 0; step < 120; step++) {
+      const who = 1 + random.below(callers);
+      w.run(who);
+      for (let burst = 1 + random.below(3); burst > 0 && w.runs === who; burst--) {
+        const longest = MAX - `s${who}: ${said.length} `.length;
+        const room = random.chance(10) ? longest : random.below(longest + 1);
+        const text = `s${who}: ${said.length} ${Array.from({ length: room }, () => String.fromCharCode(0x20 + random.below(0x5f))).join('')}`;
+        const size = w.machine.console.length;
+        if (random.chance(20)) {
+          const at = random.below(text.length);
+          const torn = random.pick([`s${who % 7 + 1}${text.slice(2)}`.replace(`s${who}:`, 'kernel:'), `${text.slice(0, at)}\n${text.slice(at)}`, text.padEnd(MAX + 1, 'x')]);
+          assert.ok(line(w, torn) < 0n, JSON.stringify(torn));
+          assert.equal(w.machine.console.length, size, 'a refused line leaves nothing');
+        } else {
+          assert.equal(line(w, text), 0n);
+          assert.equal(w.machine.console.length, size + '[00000.000000000] \n'.length + text.length, 'whole when the call returns');
+          said.push(text);
+        }
+        w.machine.pass(random.below(random.chance(20) ? 200_000 : 100)); // a time slice may end between two lines
+      }
+    }
+    const all = w.machine.lines;
+    assert.ok(w.machine.console.split('\n').slice(0, -1).every((text) => /^\[\d{5}\.\d{9}\] [\x20-\x7e]+$/.test(text)));
+    assert.deepEqual(all.slice(before), said);
+    for (let who = 1; who <= callers; who++) {
+      const own = all.filter((text) => text.startsWith(`s${who}: `)).map((text) => Number(text.split(' ')[1]));
+      assert.ok(own.every((number, n) => n === 0 || number > own[n - 1]!), `s${who}`);
+    }
+    const digest = createHash('sha256').update(all.map((text) => `${text}\n`).join('')).digest('hex');
+    assert.throws(() => w.run(0).machine.sys('shutdown', 0), Halted);
+    assert.equal(w.machine.lines.length, all.length + 1);
+    assert.ok(w.machine.lines.at(-1)!.endsWith(` lines=${all.length} sha256=${digest}`), w.machine.lines.at(-1)!);
+    lines += said.length;
+  }, 1500);
+  assert.ok(done >= 5 && lines > 100 * done, `${done} seeds, ${lines} lines`);
 });
 
 test('bundle calls need the privilege and stay inside their entry', () => {

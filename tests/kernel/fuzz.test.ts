@@ -7,7 +7,8 @@ import { before, test } from 'node:test';
 import { HEADER_BYTES } from '../../image/pack.js';
 import { Halted, idleImports, loadKernel, Machine, REASON, type Kernel } from './machine.js';
 import { makeElf, makeService, makeTree, makeWasm, pack, TEXT_FIRST, TEXT_STRIDE } from './modules.js';
-import { Random, search } from './random.js';
+import { Random } from '../random.js';
+import { search } from './random.js';
 import { FLAG } from './world.js';
 
 interface Parsers {

@@ -7,7 +7,8 @@ import { fnv1a64 } from '../../scripts/lib/abi.js';
 import { Model } from './ipc-model.js';
 import { loadKernel, TRAP, type Kernel } from './machine.js';
 import { Endpoint, Thread, type Outcome } from './model-state.js';
-import { Random, search } from './random.js';
+import { Random } from '../random.js';
+import { search } from './random.js';
 import { IN, INIT_WAIT, nameOf, OUT, OWN, PEERS, RIGHT, to, TO_INIT, World } from './world.js';
 
 let kernel: Kernel;

@@ -1,24 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The random source of the kernel's tests: fixed seeds, so that a run repeats; a failure names its seed.
+// Searches of the kernel's tests over fixed seeds, so that a run repeats; a failure names its seed.
 // KERNEL_SEED=N runs that seed alone; KERNEL_BUDGET_MS=N changes how long a search may take (a run of the suite takes the default).
-
-/** xorshift32 over a mixed seed. */
-export class Random {
-  private state: number;
-  constructor(seed: number) { this.state = (Math.imul(seed + 1, 0x9e3779b1) >>> 0) || 1; }
-  next(): number {
-    let x = this.state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.state = x >>> 0;
-    return this.state;
-  }
-  /** An integer in [0, end). */
-  below(end: number): number { return this.next() % end; }
-  pick<T>(list: readonly T[]): T { return list[this.below(list.length)]!; }
-  chance(percent: number): boolean { return this.below(100) < percent; }
-}
+import { Random } from '../random.js';
 
 /** Runs `body` on `seeds` seeds from 1 up; when time is short (`budgetMs`), on at least `least` of them. */
 export function search(seeds: number, least: number, body: (random: Random, seed: number) => void, budgetMs = 2000): number {

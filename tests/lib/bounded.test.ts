@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { fnv1a64 } from '../../scripts/lib/abi.js';
 import { buildEntry, Host } from '../../runtime/node/index.js';
+import { randomBelow } from '../random.js';
 
 let wasm: Uint8Array;
 before(async () => { wasm = await buildEntry('tests/lib/guest-bounded.ts'); });
@@ -23,9 +24,6 @@ function bounded(): Bounded {
     put: (text, at = 0) => { const bytes = Buffer.from(text as string, 'latin1'); host.write(address + at, bytes); return bytes.length; },
     get: (length) => host.text(address, length),
   };
-}
-function randoms(seed: number): (n: number) => number {
-  return (n) => { seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0; return (seed >>> 8) % n; };
 }
 const u64 = (value: number | bigint): bigint => BigInt.asUintN(64, BigInt(value));
 
@@ -63,7 +61,7 @@ test('token bucket: a clock that steps back neither refills nor drains; extremes
 
 test('byte ring: agrees with a list through 20000 pushes and pops, wrapping and dropping', () => {
   const { call, put, get } = bounded();
-  const random = randoms(7);
+  const random = randomBelow(7);
   for (const capacity of [16, 61, 256]) {
     call('ringReset', capacity);
     const model: string[] = [];
@@ -94,7 +92,7 @@ test('byte ring: agrees with a list through 20000 pushes and pops, wrapping and 
 
 test('sender table: agrees with a least-recently-used map', () => {
   const { call } = bounded();
-  const random = randoms(11);
+  const random = randomBelow(11);
   call('sendersReset', 8);
   const model = new Map<bigint, bigint>();
   let evictions = 0n;

@@ -2,8 +2,8 @@
 // A module for the host tests of nexus-log: the sink, the line builder and the reading half behind exports.
 import { SLOT_LOGD, SLOT_LOG_QUERY } from "../../assembly/gen/slots";
 import {
-  LogCursor, callAppend, configure_sink_logd_slots, logCut, logInfo, nextRecord, queryOutcome, readLogStats, sinkFlush,
-  sinkInFlight, sinkOnSlots, sinkStart, sinkStats, sinkUseRoute, sinkWaiting,
+  LogCursor, configure_sink_logd_slots, logCut, logInfo, nextRecord, queryOutcome, readLogStats, sinkFlush,
+  sinkInFlight, sinkOnSlots, sinkStart, sinkStats, sinkWaiting,
 } from "../../assembly/lib/nexus-log/index";
 import { LogStats } from "../../assembly/lib/wire/logd";
 import { sys_cap_clone, sys_endpoint_create } from "../../assembly/gen/syscalls";
@@ -19,7 +19,6 @@ export function start(): bool { return sinkStart(); }
 export function configure(logd: u32, send: u32, recv: u32): bool { return configure_sink_logd_slots(logd, send, recv); }
 export function endpoint(): i64 { return sys_endpoint_create(8); }
 export function clone(handle: u32, rights: u32): i64 { return sys_cap_clone(handle, rights); }
-export function useRoute(): void { sinkUseRoute(); }
 export function onSlots(): bool { return sinkOnSlots(); }
 export function flush(): void { sinkFlush(); }
 export function waiting(): u32 { return sinkWaiting(); }
@@ -51,6 +50,4 @@ export function readNext(): u64 {
 export function readOutcome(): i32 { return queryOutcome; }
 export function readMissed(): u64 { return cursor.missed; }
 export function readStats(): i32 { return readLogStats(SLOT_LOGD, stats); }
-export function readTotal(): u64 { return stats.total; }
-export function appendCall(): i32 { return callAppend(SLOT_LOGD, 2, scratch, 1, scratch, 2, scratch, 0); }
 export function main(): void {}

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { buildEntry, Host, type HostOptions, type PeerAnswer, type PeerMessage } from '../../runtime/node/index.js';
+import { randomBelow } from '../random.js';
 
 let wasm: Uint8Array;
 before(async () => { wasm = await buildEntry('tests/lib/guest-ipc.ts'); });
@@ -67,6 +68,32 @@ test('nonces differ from call to call; status passes; a stale reply of the call 
   assert.equal(host.fn('replyStatus')(), 6);
   assert.equal(host.fn('callLo')(0, MS), -105);
   assert.equal(new Set(seen).size, 2);
+});
+
+test('a flood of stale replies: each call refuses the one it gets and counts it, waits once, leaks nothing; the right one is then found', () => {
+  const FLOOD = 65;
+  const answered: Buffer[] = [];
+  let stale = false;
+  const host = guest({ logd: ({ bytes }) => {
+    const answer = loReply(bytes, Buffer.from([answered.length]));
+    answered.push(answer);
+    return stale ? { bytes: answered[(answered.length * 7) % (answered.length - 1)]!, movedPeer: 'logd' } : answer;
+  } });
+  assert.equal(host.fn('callLo')(0, MS), 0);
+  const handles = host.handles.size;
+  const start = host.now_ns;
+  stale = true;
+  for (let n = 1; n <= FLOOD; n++) {
+    assert.equal(host.fn('callLo')(0, MS), -105, `stale reply ${n}`);
+    assert.deepEqual([host.fn('replyLeft')(), host.fn('replyStatus')(), host.fn('replyMoved')()], [0, 0, 0], 'nothing is handed on');
+    assert.equal(u64(host.fn('mismatches')()), BigInt(n));
+  }
+  assert.equal(answered.length, FLOOD + 1, 'one send a call: a mismatch is not tried again behind the caller\'s back');
+  assert.equal(host.handles.size, handles, 'what came with a stale reply was closed');
+  assert.deepEqual([host.now_ns - start, u64(host.fn('timeouts')())], [0n, 0n]);
+  stale = false;
+  assert.deepEqual([host.fn('callLo')(0, MS), host.fn('replyLeft')()], [0, 1]);
+  assert.equal(u64(host.fn('mismatches')()), BigInt(FLOOD));
 });
 
 test('silence ends at the deadline, kernel errors pass through, a reply with a capability that does not match leaks none', () => {
@@ -147,8 +174,7 @@ test('delegated check without policyd denies', () => {
 test('the decision decoder never allows a mutated frame (seeded)', () => {
   const host = guest();
   const address = Number(host.fn('address')());
-  let seed = 5;
-  const random = (n: number): number => { seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0; return (seed >>> 8) % n; };
+  const random = randomBelow(5);
   const request = Buffer.from([0x50, 0x4f, 2, 5, 0x78, 0x56, 0x34, 0x12]);
   const good = decision(request, 0);
   let allowed = 0;
@@ -353,8 +379,7 @@ test('dispatcher: the serving half of a transfer, at and past the end', () => {
 
 test('dispatcher: 30000 seeded frames never stop it', () => {
   const host = guest({ client: () => null });
-  let seed = 3;
-  const random = (n: number): number => { seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0; return (seed >>> 8) % n; };
+  const random = randomBelow(3);
   host.run(function* (io) {
     const empty = io.handles.size;
     for (let i = 0; i < 30_000; i++) {

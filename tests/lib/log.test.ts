@@ -13,6 +13,9 @@ before(async () => {
 });
 const abi = loadAbi();
 const IN_FLIGHT = limit(abi, 'nexus_log', 'in_flight_max');
+const DRAIN = limit(abi, 'nexus_log', 'drain_max');
+/** One more than the deepest endpoint of the kernel can hold. */
+const FLOOD = limit(abi, 'kernel', 'endpoint_depth_max') + 1;
 
 /** A stand-in for logd's queue: keeps the frames and answers the way back that came with them, when told to. */
 class Queue {
@@ -131,6 +134,50 @@ test('replies are matched by nonce; refusals, mismatches and silence are counted
   assert.equal(n(host, 'inFlight'), IN_FLIGHT);
   assert.equal(n(host, 'statUnanswered'), 2 * IN_FLIGHT + changes.length);
   balanced(host);
+});
+
+test('a flood of replies that match nothing: taken a bounded number at a time, all counted, and the right reply behind them still found', () => {
+  const queue = new Queue();
+  const host = guest(queue);
+  n(host, 'start');
+  for (let i = 1; i <= 40; i++) n(host, 'note', i, 0);
+  host.fn('flush')();
+  assert.deepEqual([n(host, 'statAcknowledged'), n(host, 'inFlight')], [40, 0]);
+  queue.answer = false;
+  n(host, 'note', 41, 0);
+  const { replyEndpoint, bytes } = host.sent.at(-1)!;
+  const due = Buffer.from(bytes).readBigUInt64LE(4);
+  const reply = (nonce: bigint): Buffer => {
+    const frame = Buffer.alloc(29);
+    frame.write('LO\x02\x81', 0, 'latin1');
+    frame.writeBigUInt64LE(BigInt.asUintN(64, nonce), 5);
+    frame.writeBigUInt64LE(999n, 13);
+    return frame;
+  };
+  // Settled before, of the same place in the window, never sent, nothing at all.
+  const stale = Array.from({ length: FLOOD }, (_none, i) => reply([due - 1n - BigInt(i % 39), due - BigInt(IN_FLIGHT), due + BigInt(IN_FLIGHT * (1 + i)), 0n][i % 4]!));
+  assert.ok(stale.every((frame) => frame.readBigUInt64LE(5) !== due));
+  const handles = host.handles.size;
+  for (const frame of stale) host.deliver(replyEndpoint, 'logd', frame);
+  host.deliver(replyEndpoint, 'logd', reply(due));
+  host.tracing = true;
+  let flushes = 0;
+  for (; n(host, 'inFlight') > 0 && flushes < 10; flushes++) {
+    host.trace.length = 0;
+    const before = n(host, 'statMismatched');
+    host.fn('flush')();
+    assert.ok(host.trace.filter((name) => name === 'recv').length <= DRAIN, 'bounded');
+    assert.ok(n(host, 'statMismatched') - before <= DRAIN);
+    balanced(host);
+  }
+  assert.equal(flushes, Math.ceil((FLOOD + 1) / DRAIN));
+  assert.deepEqual([n(host, 'statMismatched'), n(host, 'statAcknowledged'), n(host, 'statLastId')], [FLOOD, 41, 999]);
+  assert.deepEqual([n(host, 'statUnanswered'), n(host, 'statRefused'), n(host, 'statDropped')], [0, 0, 0]);
+  assert.equal(host.handles.size, handles);
+  queue.answer = true;
+  n(host, 'note', 42, 0);
+  host.fn('flush')();
+  assert.equal(n(host, 'statAcknowledged'), 42);
 });
 
 test('a dead slot leads to the route, a dead route to another lookup; without samgrd records wait and tries are spaced', () => {

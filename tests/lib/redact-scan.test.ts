@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { buildEntry } from '../../runtime/node/index.js';
+import { randomBelow } from '../random.js';
 
 const PLAIN = 0;
 const LOOK = 1;
@@ -45,17 +46,8 @@ before(async () => {
   redacted = redaction.read;
   memo = (await start('assembly/lib/redact/memo.ts', 0x5f)).raw;
   taxonomy = (await start('assembly/lib/redact/taxonomy.ts', 0x20)).raw;
-  identity = (await start('assembly/services/logd/identity.ts', 0x76)).call;
+  identity = (await start('assembly/lib/redact/identity.ts', 0x76)).call;
 });
-
-// A small deterministic generator; the seed is printed with a failure.
-function random(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 0x100000000) * below);
-  };
-}
 
 const seed = Number(process.env.FUZZ_SEED ?? 41);
 
@@ -64,7 +56,7 @@ function controlIn(text: string, lines: boolean): boolean {
 }
 
 test('plain means that redaction replaces nothing, at every length and place', () => {
-  const next = random(seed);
+  const next = randomBelow(seed);
   const parts = ['a', ' ', 'gpu', 'blue', 'B', 'bearer', 'Basic', 'Bear', '-', '--', '--password', '-----BEGIN', 'x=1', ':', '\n', ', ', 'ok',
     'abcdefgh', '0123456789', 'ghp_0123456789abcd', 'deadbeefdeadbeefdeadbeefdeadbeef', '\u00e9', '\u00ff', '_', '/', 'session', 'token'];
   const seen = [0, 0, 0];
@@ -97,7 +89,7 @@ test('each sign is seen at each place of a text of each length', () => {
 });
 
 test('a control character is found wherever it stands, and nothing else is one', () => {
-  const next = random(seed);
+  const next = randomBelow(seed);
   for (let round = 0; round < 12_000; round++) {
     let text = '';
     for (let i = next(40); i > 0; i--) text += String.fromCharCode(next(40) === 0 ? next(256) : 32 + next(95));
@@ -127,7 +119,7 @@ function claims(fields: string): boolean {
 }
 
 test('an identity claim is found whatever surrounds it, and nothing else is one', () => {
-  const next = random(seed);
+  const next = randomBelow(seed);
   const parts = ['service', 'Service', 'service_id', 'SERVICE-ID', 'sender.service.id', 'requester id', 'RequesterID', 'id', '=', '\n', '=1\n', 'gpu',
     'tenant=blue', 'hop=3', '\u00f6', '\u00bd', '\u008a', 'a'.repeat(31), 'b'.repeat(32), 'c'.repeat(33), '0123456789012345', '\n', '='];
   let found = 0;
@@ -149,7 +141,7 @@ test('an identity claim is found whatever surrounds it, and nothing else is one'
 });
 
 test('a remembered key is judged as a new one, whatever value stands beside it', () => {
-  const next = random(seed);
+  const next = randomBelow(seed);
   const keys = ['a', 'ab', 'aba', 'abc', 'pw', 'pin', 'token', 'token_count', 'tokens', 'gpu', 'tenant', 'tenants', 'sha256', 'x_sha256', 'cookie',
     'set-cookie', 'api key', 'session_id', 'session_bytes', 'a:b', 'abcdefgh', 'abcdefghi', 'abcdefghijklmnop', 'abcdefghijklmnopq', 'ab\0', ''];
   const KEY_IS_TOKEN = 4;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { buildEntry } from '../../runtime/node/index.js';
 import { BASE64, DENIED_KEYS, FIELD_VECTORS, HEX64, JWT, PEM, PLAIN_KEYS, TEXT_VECTORS } from './redact-vectors.js';
+import { Random } from '../random.js';
 
 interface Redactor {
   fields(text: string): { text: string; count: number };
@@ -73,28 +74,18 @@ test('case, separators and affixes make no difference to a denied key', () => {
   }
 });
 
-// A small deterministic generator; the seed is printed with a failure.
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 0x100000000;
-  };
-}
-
 test('a planted secret never survives, whatever surrounds it', () => {
   const seed = Number(process.env.FUZZ_SEED ?? 20261);
-  const next = random(seed);
-  const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)]!;
+  const random = new Random(seed);
   const words = ['gpu', 'ok', 'session opened', '12:30', 'a=1', 'x', '"q"', 'sha256:ab', '\n', ', ', 'name=value', '--flag', '://', '@'];
   const secrets = [JWT, HEX64, BASE64, `Bearer ${BASE64}`, PEM, 'ghp_0123456789abcdefABCDEF0123456789abcd'];
   const cores = [JWT, HEX64, BASE64, BASE64, 'MIIEow', '0123456789abcdefABCDEF0123456789abcd'];
   for (let round = 0; round < 4000; round++) {
-    const which = Math.floor(next() * secrets.length);
+    const which = random.below(secrets.length);
     const parts: string[] = [];
-    for (let i = Math.floor(next() * 5); i > 0; i--) parts.push(pick(words));
-    const around = pick(['', 'note=', 'x: ']);
-    const text = `${parts.join(' ')} ${around}${secrets[which]!} ${pick(words)}`;
+    for (let i = random.below(5); i > 0; i--) parts.push(random.pick(words));
+    const around = random.pick(['', 'note=', 'x: ']);
+    const text = `${parts.join(' ')} ${around}${secrets[which]!} ${random.pick(words)}`;
     const note = `seed ${seed} round ${round}: ${JSON.stringify(text)}`;
     for (const result of [redactor.text(text), redactor.fields(text)]) {
       assert.ok(!result.text.includes(cores[which]!), note);
@@ -105,11 +96,11 @@ test('a planted secret never survives, whatever surrounds it', () => {
 
 test('random bytes: bounded, never longer, stable under a second pass', () => {
   const seed = Number(process.env.FUZZ_SEED ?? 7);
-  const next = random(seed);
+  const random = new Random(seed);
   const alphabet = 'abAB01=:;,&"\'\\-_./@ \n\t{}\u0080\u00ff' + 'password token bearer -----BEGIN -----END eyJ';
   for (let round = 0; round < 4000; round++) {
     let text = '';
-    for (let i = Math.floor(next() * 200); i > 0; i--) text += alphabet[Math.floor(next() * alphabet.length)];
+    for (let i = random.below(200); i > 0; i--) text += alphabet[random.below(alphabet.length)];
     const note = `seed ${seed} round ${round}: ${JSON.stringify(text)}`;
     const fields = redactor.fields(text);
     assert.equal(redactor.fields(fields.text).text, fields.text, `fields twice: ${note}`);

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import { parse } from 'smol-toml';
 import { buildEntry } from '../../runtime/node/index.js';
+import { Random } from '../random.js';
 
 const BYTES_MAX = 65536;
 const NAMES_MAX = 256;
@@ -120,12 +121,9 @@ test('keeps its limits: bytes, names, items', () => {
 
 test('whatever it takes, the library takes too and reads the same (random documents)', () => {
   const seed = 20240711;
-  let state = seed;
-  const next = (below: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) | 0;
-    return ((state >>> 8) % below + below) % below;
-  };
-  const pick = <T>(from: readonly T[]): T => from[next(from.length)]!;
+  const random = new Random(seed);
+  const next = (end: number): number => random.below(end);
+  const pick = <T>(from: readonly T[]): T => random.pick(from);
   const scalars = ['0', '7', '1_000', '42', '"x"', '"a b"', '""', '01', '-1', '1_', 'true', '"\\t"', '9007199254740993'];
   const value = (): string => (next(3) === 0 ? `[${Array.from({ length: next(4) }, () => pick(scalars)).join(pick([', ', ',\n', ' ']))}${pick(['', ','])}]` : pick(scalars));
   const line = (): string => pick([

@@ -8,16 +8,17 @@ import {
   buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
 } from '../../runtime/node/index.js';
 import {
-  fuzzed, id, mute, named, policyd, POLICYD_FAULTS, random, readReply, request, u16, u32, u64, type Question, type
+  fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, u16, u32, u64, type Question, type
   Reply,
 } from './frames.js';
+import { randomBelow } from '../random.js';
 
 const S = { ok: 0, malformed: 1, unsupported: 2, notFound: 3, denied: 4, unavailable: 5 };
 const CHUNK = 8000;
 let wasm: Uint8Array;
 before(async () => { wasm = await buildModule('bundlemgrd'); });
 
-const next = random(5);
+const next = randomBelow(5);
 const blob = (bytes: number): Uint8Array => Uint8Array.from({ length: bytes }, () => next(256));
 const allowed: Peer = policyd(() => true);
 const services = (): Record<string, Uint8Array> => ({

@@ -3,6 +3,7 @@
 // docs/format/wire-*.md, apart from the guest's codec, so that tests hold the two against each other. Also a policyd
 // that answers as told.
 import { fnv1a64 } from '../../scripts/lib/abi.js';
+import { randomBelow } from '../random.js';
 import type { Outcome, Peer, PeerMessage } from '../../runtime/node/index.js';
 
 /** A little-endian frame from parts: `'text'` raw, `[bytes, value]` an unsigned integer, a Uint8Array raw. */
@@ -111,20 +112,9 @@ export const mute: Peer = (message) => (message.call ? { error: 'not_declared' }
 
 export const id = fnv1a64;
 
-/** A small deterministic generator (xorshift32) for fuzzed frames; print the seed on failure. */
-export function random(seed: number): (below: number) => number {
-  let state = seed | 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
 /** Random frames around a well-formed one: cut, grown, with flipped bytes, or all noise. */
 export function fuzzed(valid: Uint8Array, rounds: number, seed: number): Buffer[] {
-  const next = random(seed);
+  const next = randomBelow(seed);
   return Array.from({ length: rounds }, () => {
     const kind = next(4);
     if (kind === 0) return Buffer.from(valid.subarray(0, next(valid.length + 1)));

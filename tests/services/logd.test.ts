@@ -5,6 +5,7 @@ import { before, test } from 'node:test';
 import { limit, loadAbi } from '../../scripts/lib/abi.js';
 import { buildModule, Host, senderId, type HostOptions, type Script, type Step, type Outcome } from '../../runtime/node/index.js';
 import { append, head, query, QUERY_BADGE, readAppend, readPage, readReply, readStats, STATUS, stats, type Append, type LogRecord } from './logd-frames.js';
+import { randomBelow } from '../random.js';
 
 const abi = loadAbi();
 const LIMIT = (key: string): number => limit(abi, 'logd', key);
@@ -193,8 +194,7 @@ test('QUERY needs the query right; without it the answer is denied and counted',
 });
 
 test('the union of pages is the journal, whatever the page size and the record sizes', () => {
-  let seed = 12345;
-  const random = (n: number): number => { seed = (Math.imul(seed, 1103515245) + 12345) >>> 0; return (seed >>> 8) % n; };
+  const random = randomBelow(12345);
   logd(function* (io) {
     const sent: string[] = [];
     for (let i = 0; i < 300; i++) {
@@ -316,8 +316,7 @@ test('bad frames get the right status and their nonce back; the counters follow'
 });
 
 test('fuzz: 20000 seeded frames neither stop logd nor change what it stored', () => {
-  let seed = 99;
-  const random = (n: number): number => { seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0; return (seed >>> 8) % n; };
+  const random = randomBelow(99);
   logd(function* (io) {
     const keep = yield* put(io, { message: 'keep me' }, 'keeper');
     const valid = [append(1n, { message: 'abc', fields: 'k=v' }), query(2n, { after: 0n }), stats(3n)];

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Host, ModuleEnd, buildModule } from '../../runtime/node/index.js';
+import { Host, ModuleEnd, buildModule, senderId } from '../../runtime/node/index.js';
 import { loadAbi } from '../../scripts/lib/abi.js';
 import { ROOT } from '../../scripts/lib/paths.js';
 import { recipeFault } from '../../scripts/lib/recipe.js';
-import { LogPeer, OP, RECIPES, counter, expect, metricsd, plain, recipeFile, recipeWith, run, type Steps } from './metricsd-frames.js';
+import { LogPeer, OP, RECIPES, counter, expect, metricsd, plain, recipeFile, recipeWith, registry, run, stats, type Steps } from './metricsd-frames.js';
 
 const abi = loadAbi();
 const base = recipeFile('metrics').toString('utf8');
@@ -149,4 +149,29 @@ test('the boot argument chooses the recipe; what is not there or badly named is 
     assert.throws(() => run(bad, nothing), ModuleEnd);
     assert.ok(bad.host.console[0]!.includes(line), bad.host.console[0] ?? "");
   }
+});
+
+test('the shipped default recipe at its own numbers: a sender has exactly max_series_per_sender series and not one more', async () => {
+  const text = base;
+  const shipped = (key: string): number => Number(new RegExp(`^${key} = ([0-9_]+)$`, 'm').exec(text)![1]!.replaceAll('_', ''));
+  const [perSender, perMetric, events] = [shipped('max_series_per_sender'), shipped('max_series_per_metric'), shipped('max_events_per_window')];
+  const m = await metricsd();
+  run(m, function* (host): Steps<void> {
+    const nth = (n: number): Buffer => counter(`m${Math.floor(n / perMetric)}`, 1, `n=${n}`);
+    for (let n = 0; n < perSender; n++) {
+      if (n > 0 && n % (events / 2) === 0) host.advance(shipped('rate_window_ns'));
+      yield* expect(host, 'timed', nth(n), 'ok', `series ${n + 1}`);
+    }
+    host.advance(2 * shipped('rate_window_ns'));
+    const before = yield* stats(host);
+    yield* expect(host, 'timed', counter('fresh', 1), 'over_limit', 'one more, of a metric of its own');
+    const after = yield* stats(host);
+    assert.deepEqual([after.over_limit - before.over_limit, after.accepted - before.accepted], [1n, 1n], 'one refusal; the stats call is the one accepted');
+    yield* expect(host, 'timed', nth(0), 'ok', 'a series that is held still counts');
+    yield* expect(host, 'rngd', counter('fresh', 1), 'ok', 'the cap is per sender');
+    const { records } = yield* registry(host);
+    const of = (name: string): typeof records => records.filter(({ sender }) => sender === senderId(name));
+    assert.deepEqual([of('timed').length, of('rngd').length], [perSender, 1]);
+    assert.equal(of('timed').reduce((sum, { value }) => sum + Number(value), 0), perSender + 1);
+  });
 });

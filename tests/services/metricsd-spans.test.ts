@@ -6,6 +6,7 @@ import { senderId } from '../../runtime/node/index.js';
 import {
   LOW32, UNHURRIED, expect, fieldsOf, flush, metricsd, recipeWith, run, spanEnd, spanIdOf, spanStart, stats, traceIdOf, type Metricsd, type Steps,
 } from './metricsd-frames.js';
+import { randomBelow } from '../random.js';
 
 const A = 'execd';
 const span = (n: number): bigint => spanIdOf(A, n);
@@ -150,8 +151,7 @@ test('an orphan that finds the export queue full waits for room without spinning
 
 test('property: whatever the order of starts and ends, every accepted end is one record and nothing stays live', async () => {
   const seed = Number(process.env.FUZZ_SEED ?? 99);
-  let state = seed;
-  const next = (n: number): number => { state = (Math.imul(state, 1664525) + 1013904223) >>> 0; return (state >>> 8) % n; };
+  const next = randomBelow(seed);
   const m = await roomy();
   const live = new Map<number, number>();
   const ended: bigint[] = [];

@@ -7,6 +7,7 @@ import {
   OP, QUERY_BADGE, UNHURRIED, answer, ask, batch, counter, expect, flush, gauge, head, histogram, metricsd, plain, recipeWith, register, registry, run,
   snapshot, stats, update, type Metricsd, type SnapshotRecord, type Steps,
 } from './metricsd-frames.js';
+import { randomBelow } from '../random.js';
 
 const own = (records: SnapshotRecord[], from: string): SnapshotRecord[] => records.filter(({ sender }) => sender === senderId(from));
 const roomy = (): Promise<Metricsd> => metricsd(recipeWith(UNHURRIED));
@@ -242,8 +243,7 @@ test('bad heads: every one is answered invalid_args, with the nonce where there 
 test('fuzz: any bytes get one answer, no trap, and never an update that was not asked for', async () => {
   const m = await roomy();
   const seed = Number(process.env.FUZZ_SEED ?? 4711);
-  let state = seed;
-  const next = (n: number): number => { state = (Math.imul(state, 1664525) + 1013904223) >>> 0; return state % n; };
+  const next = randomBelow(seed);
   run(m, function* (host): Steps<void> {
     for (let round = 0; round < 6000; round++) {
       const op = 1 + next(13);

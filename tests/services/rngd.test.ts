@@ -8,8 +8,9 @@ import {
   buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
 } from '../../runtime/node/index.js';
 import {
-  fuzzed, id, mute, policyd, POLICYD_FAULTS, random, readReply, request, u16, type Question, type Reply,
+  fuzzed, id, mute, policyd, POLICYD_FAULTS, readReply, request, u16, type Question, type Reply,
 } from './frames.js';
+import { randomBelow } from '../random.js';
 
 const abi = loadAbi();
 const EDGE = limit(abi, 'rngd', 'entropy_bytes_max');
@@ -28,7 +29,7 @@ interface Device {
   /** what the completion claims, when not what was written */
   claims?: (written: number) => number;
 }
-const next = random(1);
+const next = randomBelow(1);
 const noise = (size: number): Uint8Array => Uint8Array.from({ length: size }, () => next(256));
 
 interface Log { opens: number; submits: number; given: Uint8Array[] }

@@ -8,13 +8,14 @@ import {
   buildModule, Host, type HostOptions, type Outcome, type Peer, type Script, type Step,
 } from '../../runtime/node/index.js';
 import {
-  fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readReply, request, type Question, type Reply,
+  decision, fuzzed, id, mute, named, policyd, POLICYD_FAULTS, readQuestion, readReply, request, type Question, type Reply,
 } from './frames.js';
 
 const NAMES_MAX = limit(loadAbi(), 'samgrd', 'names_max');
 const S = { ok: 0, malformed: 1, unsupported: 2, notFound: 3, denied: 4, overLimit: 5, dead: 6, unavailable: 7 };
 const SEND = 1;
 const CLONE = 4;
+const QUERY = 16;
 let wasm: Uint8Array;
 before(async () => { wasm = await buildModule('samgrd'); });
 
@@ -77,6 +78,80 @@ for (const [name, fault] of Object.entries(POLICYD_FAULTS)) {
     }, { policyd: fault });
   });
 }
+
+/** LOOKUP_QUERY: status, what moved with the reply, and its rights (0: nothing moved). */
+function* lookupQuery(io: Host, name: string, from = 'selftest'): Generator<Step, { status: number; moved: number; rights: number }, Outcome> {
+  const rights = new Map<number, number>();
+  const close = io.handles.delete.bind(io.handles);
+  io.handles.delete = (handle) => {
+    const entry = io.handles.get(handle);
+    if (entry) rights.set(handle, entry.rights);
+    return close(handle);
+  };
+  const outcome: Outcome = yield { kind: 'message', from: id(from), bytes: request('SM', 1, 7, ++nonce, named(name)), call: true, moved: 0, badge: 1 };
+  io.handles.delete = close;
+  const reply = readReply(outcome.reply, 'SM', 7);
+  assert.equal(reply.nonce, nonce);
+  return { status: reply.status, moved: outcome.replyMoved, rights: outcome.replyMoved === 0 ? 0 : rights.get(outcome.replyMoved)! };
+}
+/** The capability that LOOKUP_QUERY of a service asks policyd for, beside the ROUTE to it. */
+const READ_CAPS = { logd: 'log.query', metricsd: 'metrics.snapshot' };
+const CHECK_CAP_DELEGATED = 5;
+const ROUTE = 2;
+
+for (const [target, cap] of Object.entries(READ_CAPS)) {
+  test(`LOOKUP_QUERY of ${target}: ROUTE and ${cap} of the sender give a capability that can SEND and QUERY, no more`, () => {
+    const asked: Question[] = [];
+    samgrd(function* (io) {
+      assert.equal(yield* register(io, target, 'init-lite', 'alpha', SEND | CLONE | QUERY), S.ok);
+      const handles = io.handles.size;
+      asked.length = 0;
+      const got = yield* lookupQuery(io, target);
+      assert.deepEqual([got.status, got.rights], [S.ok, SEND | QUERY]);
+      assert.equal(io.handles.size, handles, 'the clone left with the reply');
+      assert.deepEqual(asked.map((q) => [q.op, q.subject, q.op === ROUTE ? q.target : q.cap]), [
+        [ROUTE, id('selftest'), id(target)], [CHECK_CAP_DELEGATED, id('selftest'), cap],
+      ]);
+      assert.deepEqual(yield* lookupQuery(io, 'none-such'), { status: S.notFound, moved: 0, rights: 0 });
+      io.killPeer('alpha');
+      assert.deepEqual(yield* lookupQuery(io, target), { status: S.dead, moved: 0, rights: 0 });
+    }, { policyd: policyd(() => true, asked) });
+  });
+
+  test(`LOOKUP_QUERY of ${target}: either question denied, or neither answered, gives nothing`, () => {
+    const isRoute = (q: Question): boolean => q.op === ROUTE;
+    const otherCap = Object.values(READ_CAPS).find((name) => name !== cap)!;
+    const nothing = (peer: Peer, status: number, why: string): void => {
+      samgrd(function* (io) {
+        yield* register(io, target, 'init-lite', 'alpha', SEND | CLONE | QUERY);
+        const handles = io.handles.size;
+        assert.deepEqual(yield* lookupQuery(io, target), { status, moved: 0, rights: 0 }, why);
+        assert.equal(io.handles.size, handles, why);
+      }, { policyd: peer });
+    };
+    nothing(policyd(isRoute), S.denied, 'the route alone');
+    nothing(policyd((q) => !isRoute(q)), S.denied, 'the capability alone');
+    nothing(policyd((q) => isRoute(q) || q.cap === otherCap), S.denied, 'the capability of the other');
+    nothing(policyd(() => false), S.denied, 'neither');
+    for (const [name, fault] of Object.entries(POLICYD_FAULTS)) {
+      nothing(fault, S.unavailable, `${name}, at the route`);
+      nothing((m) => (isRoute(readQuestion(m.bytes)) ? decision(m, 0) : fault(m)), S.unavailable, `${name}, at the capability`);
+    }
+  });
+}
+
+test('LOOKUP_QUERY is refused where what init-lite registered cannot be queried; LOOKUP of it still works', () => {
+  samgrd(function* (io) {
+    yield* register(io, 'logd', 'init-lite', 'alpha', SEND | CLONE);
+    const handles = io.handles.size;
+    assert.deepEqual(yield* lookupQuery(io, 'logd'), { status: S.denied, moved: 0, rights: 0 });
+    assert.equal(io.handles.size, handles);
+    assert.equal((yield* lookup(io, 'logd')).status, S.ok);
+    for (const bytes of [Buffer.alloc(0), Buffer.from([0]), Buffer.from([9, 65]), named('Logd'), named('a'.repeat(33))]) {
+      assert.equal((yield* ask(io, 'selftest', 7, bytes)).status, S.malformed, bytes.toString('hex'));
+    }
+  });
+});
 
 test('takes registrations from init-lite alone, and only what can be sent to and cloned', () => {
   samgrd(function* (io) {

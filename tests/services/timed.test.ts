@@ -7,7 +7,8 @@ import { limit, loadAbi } from '../../scripts/lib/abi.js';
 import {
   buildModule, Host, type HostOptions, type Outcome, type Peer, type PeerMessage, type Script, type Step,
 } from '../../runtime/node/index.js';
-import { fuzzed, id, mute, random, readReply, request, u32, u64, u8, type Reply } from './frames.js';
+import { fuzzed, id, mute, readReply, request, u32, u64, u8, type Reply } from './frames.js';
+import { randomBelow } from '../random.js';
 
 const abi = loadAbi();
 const OWNERS = limit(abi, 'timed', 'owners_max');
@@ -237,7 +238,7 @@ test('replaces an owner\'s capability without a leak', () => {
 
 test('fires like a model over a random schedule of registers and cancels', () => {
   const seed = 4711;
-  const next = random(seed);
+  const next = randomBelow(seed);
   timed(function* (io, fires) {
     const model = new Map<number, { due: bigint; order: number }>();
     const expected: number[] = [];

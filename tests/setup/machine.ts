@@ -43,6 +43,11 @@ export class Machine {
     const pty = join(this.checkout, 'node_modules/node-pty/build/Release');
     mkdirSync(pty, { recursive: true });
     writeFileSync(join(pty, 'pty.node'), '');
+    mkdirSync(join(this.checkout, 'node_modules/.bin'), { recursive: true });
+    for (const name of Object.keys(packages)) {
+      mkdirSync(join(this.checkout, name), { recursive: true });
+      writeFileSync(join(this.checkout, name, 'package.json'), '{}');
+    }
     writeFileSync(join(this.checkout, 'node_modules/.package-lock.json'), JSON.stringify({ packages }));
   }
 

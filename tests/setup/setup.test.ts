@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The set-up as a process on stand-in machines: each way it can fail is one line with what to do, and its exit code.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Machine } from './machine.js';
 
@@ -149,8 +149,25 @@ test('takes over from a set-up that died', () => {
   writeFileSync(machine.file('build/setup.lock'), '999999999');
   assert.equal(machine.run('setup.mjs', ['--test']).code, 0);
   assert.equal(existsSync(machine.file('build/setup.lock')), false);
+  machine.remove('git');
+  writeFileSync(machine.file('build/setup.lock'), ''); // killed between making the file and writing its name
+  utimesSync(machine.file('build/setup.lock'), 0, 0);
+  assert.equal(machine.run('setup.mjs', ['--test']).code, 0);
   machine.dispose();
 });
+
+for (const part of ['node_modules/a', 'node_modules/.bin']) {
+  test(`doctor sees that ${part} was deleted, whatever npm's record says`, () => {
+    const machine = new Machine();
+    machine.complete();
+    machine.program('npm');
+    rmSync(machine.file(part), { recursive: true });
+    const outcome = machine.run('doctor.mjs');
+    assert.equal(outcome.code, 3);
+    assert.match(outcome.stdout, new RegExp(`MISSING +node_modules +${part.replace('.', '\\.')} is not there\n +-> npm ci`));
+    machine.dispose();
+  });
+}
 
 test('doctor: all well, then a missing compiler with the command that mends it', () => {
   const machine = new Machine();
@@ -175,5 +192,21 @@ test('clean removes what was written and keeps node_modules', () => {
   assert.match(machine.run('clean.mjs').stdout, /removed build/);
   assert.equal(existsSync(machine.file('build')), false);
   assert.equal(existsSync(machine.file('node_modules')), true);
+  machine.dispose();
+});
+
+test('clean waits for the living: a build or set-up that runs keeps its files, the lock of a dead one does not', () => {
+  const machine = new Machine();
+  machine.complete();
+  mkdirSync(machine.file('build'));
+  for (const lock of ['build/lock', 'build/setup.lock']) {
+    writeFileSync(machine.file(lock), String(process.pid));
+    const refused = machine.run('clean.mjs');
+    assert.equal(refused.code, 3);
+    assert.match(refused.stderr, new RegExp(`^clean: a (build|set-up) is running here \\(${lock}\\)`));
+    for (const dead of ['999999999', '', 'x']) writeFileSync(machine.file(lock), dead);
+  }
+  assert.equal(machine.run('clean.mjs').code, 0);
+  assert.equal(existsSync(machine.file('build')), false);
   machine.dispose();
 });

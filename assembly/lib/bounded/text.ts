@@ -4,7 +4,6 @@
 // Limit: lengths are u32 byte counts that the caller has bounded.
 
 export const ASCII_NEWLINE: u8 = 10;
-export const ASCII_SPACE: u8 = 32;
 export const ASCII_EQUALS: u8 = 61;
 
 /** Byte `index` of an ASCII literal. */
@@ -53,12 +52,6 @@ export function indexOfLiteral(text: usize, length: u32, literal: string): i32 {
   for (let at: u32 = 0; at <= length - wanted; at++) {
     if (startsWithLiteral(text + at, length - at, literal)) return <i32>at;
   }
-  return -1;
-}
-
-/** Offset of the first `byte`, or -1. */
-export function indexOfByte(text: usize, length: u32, byte: u8): i32 {
-  for (let at: u32 = 0; at < length; at++) if (load<u8>(text + at) == byte) return <i32>at;
   return -1;
 }
 

@@ -149,7 +149,7 @@ export function serverOnRequestEnd(handler: () => void): void {
 export function serverOnRefuse(handler: (request: Request, status: u8) => u8): void {
   refuseHandler = changetype<usize>(handler);
 }
-/** Sets the receive flags (bit 0: host_pending, DESIGN D7). */
+/** Sets the receive flags (bit 0: host_pending). */
 export function serverReceiveFlags(flags: u32): void {
   receiveFlags = flags;
 }

@@ -14,16 +14,6 @@ export class SenderId {
   }
 }
 
-/** Correlates one reply with one request; unique in its client, not a secret. */
-@unmanaged
-export class Nonce {
-  value: u64;
-  @inline
-  static at(address: usize): Nonce {
-    return changetype<Nonce>(address);
-  }
-}
-
 /** Position of a record in logd's journal: from 1, strictly increasing, never reused within a boot. */
 @unmanaged
 export class RecordId {
@@ -34,7 +24,7 @@ export class RecordId {
   }
 }
 
-/** low32(sender) << 32 | local counter. */
+/** low32(sender) << 32 | local counter; as a parent, 0 is none. */
 @unmanaged
 export class SpanId {
   value: u64;
@@ -44,6 +34,7 @@ export class SpanId {
   }
 }
 
+/** low32(sender XOR MT_TRACE_XOR) << 32 | local counter. */
 @unmanaged
 export class TraceId {
   value: u64;
@@ -53,17 +44,7 @@ export class TraceId {
   }
 }
 
-/** Guest time in ns since power-on. */
-@unmanaged
-export class GuestTimeNs {
-  value: u64;
-  @inline
-  static at(address: usize): GuestTimeNs {
-    return changetype<GuestTimeNs>(address);
-  }
-}
-
-/** What metricsd hands out for a registered series; carries metricsd's generation. */
+/** What metricsd hands out for a registered series: index | metricsd's generation << 16. */
 @unmanaged
 export class SeriesHandle {
   @inline
@@ -73,60 +54,5 @@ export class SeriesHandle {
   @inline
   get raw(): u32 {
     return changetype<u32>(this);
-  }
-}
-
-/** A capability of this service: slot | slot generation << 8. */
-@unmanaged
-export class CapHandle {
-  @inline
-  static of(raw: u32): CapHandle {
-    return changetype<CapHandle>(raw);
-  }
-  @inline
-  get raw(): u32 {
-    return changetype<u32>(this);
-  }
-}
-
-/** A one-shot reply capability (bit 31 set); not a table slot, so it cannot be closed, cloned or moved. */
-@unmanaged
-export class ReplyHandle {
-  @inline
-  static of(raw: u32): ReplyHandle {
-    return changetype<ReplyHandle>(raw);
-  }
-  @inline
-  get raw(): u32 {
-    return changetype<u32>(this);
-  }
-}
-
-/** Text that was checked against a limit: only `check` makes one, and it refuses a length over the limit or a byte that is
- *  not printable ASCII (newline too, unless `lines`). 8 bytes of memory, placed by the owner. */
-@unmanaged
-export class BoundedText {
-  address: usize;
-  length: u32;
-  static readonly BYTES: u32 = 8;
-
-  /** Fills the BoundedText at `place`; false (and an empty text) when the bytes break the limit or the character set. */
-  static check(place: usize, text: usize, length: u32, lengthMax: u32, lines: bool = false): bool {
-    const bounded = changetype<BoundedText>(place);
-    bounded.address = text;
-    bounded.length = 0;
-    if (length > lengthMax) return false;
-    for (let i: u32 = 0; i < length; i++) {
-      const byte = load<u8>(text + i);
-      if (<u8>(byte - 32) < 95) continue;
-      if (lines && byte == 10) continue;
-      return false;
-    }
-    bounded.length = length;
-    return true;
-  }
-  @inline
-  static at(place: usize): BoundedText {
-    return changetype<BoundedText>(place);
   }
 }

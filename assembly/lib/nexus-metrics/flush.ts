@@ -8,6 +8,7 @@ import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { METRICS_CLIENT_FLUSH_FRAMES_MAX } from "../../gen/limits";
 import { beginRequest } from "../nexus-ipc/client";
 import { MT, Writer } from "../nexus-ipc/frame";
+import { SeriesHandle } from "../nexus-ipc/types";
 import {
   MT_INVALID_ARGS, MT_KIND_COUNTER, MT_KIND_HISTOGRAM, MT_NOT_FOUND, MT_OK, MT_OP_BATCH, MT_OP_REGISTER, MT_OP_SPAN_START,
   MT_OVER_LIMIT, MT_RATE_LIMITED, MT_STALE_HANDLE,
@@ -138,7 +139,7 @@ function batchPass(): void {
     const w = beginRequest(MT, MT_OP_BATCH).putU16(<u16>flightCount).putU16(0);
     for (let i: u32 = 0; i < flightCount; i++) {
       const item = flight + (i << 4);
-      w.putU32(seriesAt(load<u32>(item)).handle).putU64(load<u64>(item, 8));
+      w.putU32(seriesAt(load<u32>(item)).handle.raw).putU64(load<u64>(item, 8));
     }
     if (!sent(MT_OP_BATCH, 0)) putBack();
   }
@@ -192,7 +193,7 @@ function onAnswer(op: u8, tag: u32, status: u32): void {
 function onRegistered(s: Series, status: u32): void {
   s.state = STATE_NEW;
   if (status == MT_OK) {
-    s.handle = answerBody.takeU32();
+    s.handle = SeriesHandle.of(answerBody.takeU32());
     if (answerBody.ok) s.state = STATE_HELD;
   } else if (status == MT_INVALID_ARGS || status == MT_OVER_LIMIT) {
     s.state = STATE_REFUSED;

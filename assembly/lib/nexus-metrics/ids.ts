@@ -5,6 +5,7 @@
 // service's generation less one, so the first generation counts 1, 2, 3, ... and a restarted one starts elsewhere.
 // Limits: 2^24 - 1 spans and as many traces a generation, 256 generations; past that none is issued (0), never a repeated one.
 import { sys_counter } from "../../gen/syscalls";
+import { SpanId, TraceId } from "../nexus-ipc/types";
 import { MT_TRACE_XOR } from "../wire/metricsd";
 
 const COUNTER_OWN_GENERATION: u32 = 7;
@@ -32,9 +33,21 @@ export function nextSpanId(): u64 {
   return (sender << 32) | <u64>(base | spans);
 }
 
+/** Writes the next span id to its place; false (and 0 there) when none is left. */
+export function issueSpanId(place: SpanId): bool {
+  place.value = nextSpanId();
+  return place.value != 0;
+}
+
 /** The next trace id, or 0 when none is left. */
 export function nextTraceId(): u64 {
   if (!open || traces == PER_GENERATION) return 0;
   traces += 1;
   return ((sender ^ MT_TRACE_XOR) << 32) | <u64>(base | traces);
+}
+
+/** Writes the next trace id to its place; false (and 0 there) when none is left. */
+export function issueTraceId(place: TraceId): bool {
+  place.value = nextTraceId();
+  return place.value != 0;
 }

@@ -10,8 +10,9 @@ import {
 } from "../../gen/limits";
 import { sys_time_ns } from "../../gen/syscalls";
 import { copyLiteral } from "../bounded/text";
+import { SpanId, TraceId } from "../nexus-ipc/types";
 import { MT_OP_SPAN_END, MT_OP_SPAN_START, MT_SPAN_OK } from "../wire/metricsd";
-import { nextSpanId, nextTraceId } from "./ids";
+import { issueSpanId, issueTraceId } from "./ids";
 import { countLost } from "./table";
 import { NO_SPAN_BITS, Span } from "./types";
 
@@ -37,7 +38,23 @@ const queue: usize = memory.data(METRICS_CLIENT_SPAN_QUEUE_MAX * 256, 8);
 let queueHead: u32 = 0;
 let queueCount: u32 = 0;
 
-/** One open span: {span u64, trace u64, use u32, guarded u8, open u8, u16}. */
+/** A place in the table of open spans, 24 bytes; `use` numbers its uses, so that a stale Span is recognised. */
+@unmanaged
+class OpenSpan {
+  spanBits: u64;
+  traceBits: u64;
+  use: u32;
+  guarded: u8;
+  open: u8;
+  pad: u16;
+
+  @inline get span(): SpanId {
+    return SpanId.at(changetype<usize>(this));
+  }
+  @inline get trace(): TraceId {
+    return TraceId.at(changetype<usize>(this) + offsetof<OpenSpan>("traceBits"));
+  }
+}
 const open: usize = memory.data(METRICS_CLIENT_OPEN_SPANS_MAX * 24, 8);
 const scopeAttrs: usize = memory.data(16);
 const scopeAttrsLen: u32 = copyLiteral(scopeAttrs, "ended_by=scope");
@@ -68,7 +85,7 @@ export function dropSpanFrame(): void {
   queueCount -= 1;
 }
 
-function enqueue(op: u8, span: u64, time_ns: u64, attrs: usize, attrsLen: u32): SpanFrame {
+function enqueue(op: u8, span: SpanId, time_ns: u64, attrs: usize, attrsLen: u32): SpanFrame {
   if (queueCount == METRICS_CLIENT_SPAN_QUEUE_MAX || attrsLen > METRICSD_LABELS_BYTES_MAX) {
     countLost(1);
     return changetype<SpanFrame>(0);
@@ -78,58 +95,63 @@ function enqueue(op: u8, span: u64, time_ns: u64, attrs: usize, attrsLen: u32): 
   queueCount += 1;
   const frame = changetype<SpanFrame>(queue + at * FRAME_BYTES);
   frame.op = op;
-  frame.span = span;
+  frame.span = span.value;
   frame.time_ns = time_ns;
   frame.attrsLen = attrsLen;
   memory.copy(spanFrameAttrs(frame), attrs, attrsLen);
   return frame;
 }
 
-@inline function openAt(place: u32): usize {
-  return open + place * 24;
+@inline function openAt(place: u32): OpenSpan {
+  return changetype<OpenSpan>(open + place * 24);
+}
+
+/** The first place that no open span holds; METRICS_CLIENT_OPEN_SPANS_MAX when all are held. */
+function freePlace(): u32 {
+  let place: u32 = 0;
+  while (place < METRICS_CLIENT_OPEN_SPANS_MAX && openAt(place).open) place++;
+  return place;
 }
 
 function start(name: string, parent: Span, guarded: bool, attrs: usize, attrsLen: u32): Span {
-  if (<u32>name.length - 1 >= METRICSD_NAME_BYTES_MAX || openCount == METRICS_CLIENT_OPEN_SPANS_MAX) {
+  const place = freePlace();
+  if (<u32>name.length - 1 >= METRICSD_NAME_BYTES_MAX || place == METRICS_CLIENT_OPEN_SPANS_MAX) {
     countLost(1);
     return Span.of(NO_SPAN_BITS);
   }
   const from = find(parent);
-  const span = nextSpanId();
-  const trace = from ? load<u64>(from, 8) : nextTraceId();
-  if (span == 0 || trace == 0) {
+  const hasParent = changetype<usize>(from) != 0;
+  const entry = openAt(place);
+  if (!issueSpanId(entry.span) || !(hasParent ? follow(entry.trace, from.trace) : issueTraceId(entry.trace))) {
     countLost(1);
     return Span.of(NO_SPAN_BITS);
   }
-  const frame = enqueue(MT_OP_SPAN_START, span, <u64>sys_time_ns(), attrs, attrsLen);
+  const frame = enqueue(MT_OP_SPAN_START, entry.span, <u64>sys_time_ns(), attrs, attrsLen);
   if (changetype<usize>(frame) == 0) return Span.of(NO_SPAN_BITS);
-  frame.trace = trace;
-  frame.parent = from ? load<u64>(from) : 0;
+  frame.trace = entry.trace.value;
+  frame.parent = hasParent ? from.span.value : 0;
   frame.name = changetype<usize>(name);
   frame.nameLen = <u32>name.length;
-  for (let place: u32 = 0; place < METRICS_CLIENT_OPEN_SPANS_MAX; place++) {
-    const entry = openAt(place);
-    if (load<u8>(entry, 21)) continue;
-    const use = (load<u32>(entry, 16) + 1) & 0x7fffff;
-    store<u64>(entry, span);
-    store<u64>(entry, trace, 8);
-    store<u32>(entry, use, 16);
-    store<u8>(entry, guarded ? 1 : 0, 20);
-    store<u8>(entry, 1, 21);
-    openCount += 1;
-    if (guarded) guardedCount += 1;
-    return Span.of(place | (use << 8));
-  }
-  return Span.of(NO_SPAN_BITS);
+  entry.use = (entry.use + 1) & 0x7fffff;
+  entry.guarded = guarded ? 1 : 0;
+  entry.open = 1;
+  openCount += 1;
+  if (guarded) guardedCount += 1;
+  return Span.of(place | (entry.use << 8));
 }
 
-/** The entry of an open span, or 0. */
-function find(span: Span): usize {
+/** A child is in its parent's trace. */
+function follow(trace: TraceId, parent: TraceId): bool {
+  trace.value = parent.value;
+  return true;
+}
+
+/** The entry of an open span, or none (0). */
+function find(span: Span): OpenSpan {
   const place = span.bits & 0xff;
-  if (place >= METRICS_CLIENT_OPEN_SPANS_MAX) return 0;
+  if (place >= METRICS_CLIENT_OPEN_SPANS_MAX) return changetype<OpenSpan>(0);
   const entry = openAt(place);
-  if (!load<u8>(entry, 21) || load<u32>(entry, 16) != span.bits >> 8) return 0;
-  return entry;
+  return entry.open && entry.use == span.bits >> 8 ? entry : changetype<OpenSpan>(0);
 }
 
 /** No parent. */
@@ -147,22 +169,22 @@ export function spanGuard(name: string, parent: Span, attrs: usize = 0, attrsLen
 /** Id of an open span, or 0. */
 export function spanId(span: Span): u64 {
   const entry = find(span);
-  return entry ? load<u64>(entry) : 0;
+  return changetype<usize>(entry) ? entry.span.value : 0;
 }
 /** Trace id of an open span, or 0. */
 export function spanTrace(span: Span): u64 {
   const entry = find(span);
-  return entry ? load<u64>(entry, 8) : 0;
+  return changetype<usize>(entry) ? entry.trace.value : 0;
 }
 
 /** Ends a span now. False when it is not open (ended before, or never started). */
 export function spanEnd(span: Span, status: u8, attrs: usize = 0, attrsLen: u32 = 0): bool {
   const entry = find(span);
-  if (entry == 0) return false;
-  store<u8>(entry, 0, 21);
+  if (changetype<usize>(entry) == 0) return false;
+  entry.open = 0;
   openCount -= 1;
-  if (load<u8>(entry, 20)) guardedCount -= 1;
-  const frame = enqueue(MT_OP_SPAN_END, load<u64>(entry), <u64>sys_time_ns(), attrs, attrsLen);
+  if (entry.guarded) guardedCount -= 1;
+  const frame = enqueue(MT_OP_SPAN_END, entry.span, <u64>sys_time_ns(), attrs, attrsLen);
   if (changetype<usize>(frame) == 0) return false;
   frame.status = status;
   return true;
@@ -174,8 +196,8 @@ export function spanScopeEnd(): u32 {
   let ended: u32 = 0;
   for (let place = <i32>METRICS_CLIENT_OPEN_SPANS_MAX - 1; place >= 0; place--) {
     const entry = openAt(place);
-    if (!load<u8>(entry, 21) || !load<u8>(entry, 20)) continue;
-    spanEnd(Span.of(<u32>place | (load<u32>(entry, 16) << 8)), MT_SPAN_OK, scopeAttrs, scopeAttrsLen);
+    if (!entry.open || !entry.guarded) continue;
+    spanEnd(Span.of(<u32>place | (entry.use << 8)), MT_SPAN_OK, scopeAttrs, scopeAttrsLen);
     leftOpen += 1;
     ended += 1;
   }

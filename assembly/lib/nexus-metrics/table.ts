@@ -6,6 +6,7 @@
 // Limits: limits.metrics_client. Names and labels are not copied: a literal lives as long as the module, bytes are the caller's
 // to keep unchanged.
 import { METRICS_CLIENT_OBSERVATIONS_MAX, METRICS_CLIENT_SERIES_MAX } from "../../gen/limits";
+import { SeriesHandle } from "../nexus-ipc/types";
 import { NO_SERIES } from "./types";
 
 export const STATE_NEW: u8 = 0;
@@ -23,7 +24,8 @@ export class Series {
   nameLen: u32;
   labels: usize;
   labelsLen: u32;
-  handle: u32;
+  /** Valid in STATE_HELD. */
+  handle: SeriesHandle;
   kind: u8;
   unit: u8;
   state: u8;

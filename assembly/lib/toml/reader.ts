@@ -130,10 +130,6 @@ export function tomlTextPtr(): u32 {
 export function tomlTextLen(): u32 {
   return textLen;
 }
-/** Whether the last string value is exactly `text` (ASCII literal). */
-export function tomlTextIs(text: string): bool {
-  return same(textPtr, textLen, text);
-}
 /** Items of the last array, 0 to TOML_ITEMS_MAX. */
 export function tomlItemCount(): u32 {
   return itemCount;

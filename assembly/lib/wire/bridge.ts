@@ -3,7 +3,7 @@
 // Invariant: a frame is handed out only if magic, version, length, header CRC and frame CRC all hold; every other byte is
 // counted as skipped. The numbers are held to abi/bridge.toml by tests/bridge/tables.test.ts.
 // Limits: one frame (16 KiB) of buffer in each decoder; resynchronising looks at each buffered byte once a frame.
-import { crc32c } from "./crc32c";
+import { crc32c } from "../bounded/crc32c";
 
 /** "VGLB" as it lies in memory, little-endian. */
 export const BRIDGE_MAGIC: u32 = 0x424c4756;

@@ -189,11 +189,3 @@ export function readStats(body: Reader, stats: LogStats): bool {
   memory.copy(changetype<usize>(stats), from, STATS_BYTES);
   return true;
 }
-
-/** An APPEND reply body: record id (0 unless stored) and dropped. */
-@unmanaged
-export class AppendReply {
-  recordId: u64;
-  dropped: u64;
-}
-export const APPEND_REPLY_BYTES: u32 = 16;

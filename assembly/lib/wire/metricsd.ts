@@ -78,19 +78,6 @@ export const MT_STAT_GENERATION: u32 = 17;
 export const MT_STAT_UPDATES: u32 = 18;
 export const MT_STATS: u32 = 19;
 
-/** Body of COUNTER_INC, GAUGE_SET and HIST_OBSERVE. Counter values are the 8 bytes of a u64. */
-export function putUpdate(w: Writer, value: u64, name: usize, nameLen: u32, labels: usize, labelsLen: u32): Writer {
-  return w.putU8(<u8>nameLen).putU16(<u16>labelsLen).putU64(value).putBytes(name, nameLen).putBytes(labels, labelsLen);
-}
-
-/** Body of REGISTER. */
-export function putRegister(
-  w: Writer, kind: u8, unit: u8, name: usize, nameLen: u32, labels: usize, labelsLen: u32,
-): Writer {
-  w.putU8(kind).putU8(unit).putU8(<u8>nameLen).putU8(0).putU16(<u16>labelsLen);
-  return w.putBytes(name, nameLen).putBytes(labels, labelsLen);
-}
-
 /** Body of SPAN_START; times in guest ns. */
 export function putSpanStart(
   w: Writer, span: u64, trace: u64, parent: u64, start_ns: u64, name: usize, nameLen: u32, attrs: usize, attrsLen: u32,

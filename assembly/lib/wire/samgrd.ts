@@ -9,8 +9,8 @@ export const SM_OP_LOOKUP: u8 = 2;
 export const SM_OP_SENDER_SERVICE_ID: u8 = 5;
 /** name_len u8, name; body: registered u8, dead u8, registrations u32. */
 export const SM_OP_RESOLVE_STATUS: u8 = 6;
-/** name_len u8, name; as LOOKUP, but what moves has the query right too: policyd's log.query (metrics.snapshot for metricsd) decides, and only what init-lite registered
- *  with that right (logd, metricsd) can be had so. */
+/** name_len u8, name; as LOOKUP, but what moves has the query right too: policyd's log.query (metrics.snapshot for metricsd) decides, and
+ *  only what init-lite registered with that right (logd, metricsd) can be had so. */
 export const SM_OP_LOOKUP_QUERY: u8 = 7;
 
 export const SM_OK: u8 = 0;

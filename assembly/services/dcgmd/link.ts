@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: one request at a time over the port org.vigil.dcgm: frame out, the reply with our nonce back, or why not.
 // Invariant: a reply is accepted only with the request's type and nonce and before its deadline; after any failure the stream is
-// forgotten, so a late reply meets no request. While a READ waits, portd marks its own receive host_pending (DESIGN D7).
+// forgotten, so a late reply meets no request. While a READ waits, portd marks its own receive host_pending.
 // Limits: requests of limits.portd tx_buffer_bytes, replies of one frame; limits.dcgmd request_wait_ns for each.
 import { E_DEAD } from "../../gen/errors";
 import {

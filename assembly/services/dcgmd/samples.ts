@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: what a raw sample is worth: a value in the gauge's unit, or the reason why there is none.
-// Invariant: no blank becomes a value. DCGM's blanks are finite numbers (facts: 2^47 and up for doubles, 0x7ffffffffffffff0 and
+// Invariant: no blank becomes a value. DCGM's blanks are finite numbers (dcgm_structs.h: 2^47 and up for doubles, 0x7ffffffffffffff0 and
 // up for 64-bit integers, and the 32-bit blank in either), and may come with status 0: so status and value are both checked.
 // Limits: a sample is 32 bytes; values outside i64 after scaling are refused as bad.
 import { DCGMD_SAMPLE_AGE_MAX_NS } from "../../gen/limits";

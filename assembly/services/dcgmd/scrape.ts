@@ -28,7 +28,6 @@ export const tally: Tally = changetype<Tally>(memory.data(24, 4));
 
 let scrapes: u64 = 0;
 let failures: u64 = 0;
-let failureLast: i32 = 0;
 let logsTemperatures: bool = false;
 
 export function scrapeCount(): u64 {
@@ -36,10 +35,6 @@ export function scrapeCount(): u64 {
 }
 export function failureCount(): u64 {
   return failures;
-}
-/** Outcome of the last failed scrape: a BRIDGE_STATUS above 0, or LINK_*. */
-export function lastFailure(): i32 {
-  return failureLast;
 }
 /** Everything of this service that will not arrive: gauge updates, records, series without room. */
 export function lostCount(): u64 {
@@ -55,7 +50,6 @@ export function scrape(withRecords: bool): bool {
   if (outcome == LINK_OK) outcome = latestValues(onSample);
   if (outcome != LINK_OK) {
     failures++;
-    failureLast = outcome;
     dropSession();
     return false;
   }

@@ -18,19 +18,18 @@ import {
   DELEGATE_DENIED, EX, PO_EXEC, Request, SenderId, answerLater, beginAnswerLater, delegatePair, delegateReason, serve,
   serverOnNotify, serverOnTick, serverRoute, serverTickAt,
 } from "../../lib/nexus-ipc/index";
+import { logInfo } from "../../lib/nexus-log/index";
+import { telemetryDue_ns, telemetryStart, telemetryTick } from "../../lib/telemetry/flush";
 import {
   EX_BUSY, EX_DENIED, EX_MALFORMED, EX_NAME_BYTES_MAX, EX_NOT_FOUND, EX_OK, EX_OP_EXEC, EX_OP_REPORT_EXIT, EX_OP_WAIT,
   EX_OVER_LIMIT, EX_REFUSED, EX_TIMEOUT, EX_UNSUPPORTED,
 } from "../../lib/wire/execd";
-import { logInfo } from "../../lib/nexus-log/index";
 import {
   CHILD_FREE, CHILD_RUNNING, Child, childAt, childEnd, childFind, childNextTimeout_ns, childTake,
 } from "./children";
 import { crashReport } from "./crash";
 import { spawnAllowed, spawnDetail, spawnEndpoint, spawnGeneration, spawnIndex, spawnRun } from "./spawn";
-import {
-  countDeny, countFail, countOk, execSpanEnd, execSpanStart, telemetryDue_ns, telemetryStart, telemetryTick,
-} from "./telemetry";
+import { countDeny, countFail, countOk, execSpanEnd, execSpanStart } from "./telemetry";
 
 export const vigil_abi: i32 = 1;
 
@@ -185,7 +184,7 @@ function onReady(): void {
 }
 
 export function main(): void {
-  telemetryStart();
+  telemetryStart(SVC_EXECD_ID);
   serverRoute(EX_OP_EXEC, onExec);
   serverRoute(EX_OP_REPORT_EXIT, onReportExit);
   serverRoute(EX_OP_WAIT, onWait);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a service holds when it starts: the fixed slots of abi/slots.toml that its manifest entry names, and the right to QUERY logd
-// where policyd allows log.query to it, and metricsd's where it allows metrics.snapshot. A child is granted to only between create and start.
+// where policyd allows log.query to it, and metricsd's where it allows metrics.snapshot. A child is granted to only between create and
+// start.
 import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_PORTD_ID, SVC_SAMGRD_ID } from "../../gen/services";
 import { KERNEL_SERVICES_MAX } from "../../gen/limits";
 import {

@@ -23,7 +23,7 @@ import { TEXT_CONTROL, TEXT_PLAIN, holdsControl, scanText } from "../../lib/reda
 import {
   LEVEL_TRACE, LO_INVALID_ARGS, LO_OK, LO_OVER_LIMIT, LO_RATE_LIMITED, LogRecord, readAppend,
 } from "../../lib/wire/logd";
-import { claimsIdentity } from "./identity";
+import { claimsIdentity } from "../../lib/redact/identity";
 
 const ENTRY_BYTES: u32 = 16 + TokenBucket.BYTES;
 const entries: usize = memory.data(LOGD_SENDERS_MAX * 40, 8);

@@ -41,7 +41,7 @@ function onAppend(request: Request): void {
   }
   if (status == LO_OK) {
     if (mutant(MUT_LOGD_BINDS_WRONG_SENDER) && record.sender == SVC_TIMED_ID) record.sender = SVC_LOGD_ID;
-    id = journalAppend(record);
+    id = journalAppend(record).value;
   }
   request.answer(status).putU64(id).putU64(journalDropped());
 }
@@ -102,7 +102,7 @@ function onPing(): bool {
   record.messageBytes = messageBytes;
   record.fields = probeText;
   record.fieldsBytes = 0;
-  const id = journalAppend(record);
+  const id = journalAppend(record).value;
   const time_ns = record.ts_ns;
   query.since_ns = 0;
   query.afterRecordId = id - 1;

@@ -7,6 +7,7 @@ import { LOGD_JOURNAL_BYTES_MAX, LOGD_QUERY_PAGE_BYTES_MAX, LOGD_RECORDS_MAX } f
 import { sys_time_ns } from "../../gen/syscalls";
 import { ByteRing } from "../../lib/bounded/ring";
 import { Writer } from "../../lib/bounded/writer";
+import { RecordId } from "../../lib/nexus-ipc/types";
 import { LogQuery, LogRecord, RECORD_HEAD_BYTES, copyTexts, storeRecordHead } from "../../lib/wire/logd";
 
 const bytes: usize = memory.data(LOGD_JOURNAL_BYTES_MAX, 8);
@@ -35,8 +36,8 @@ function oldestId(): u64 {
   return nextId - ring.entries;
 }
 
-/** Stores the record (its id and time are set here) and returns its id. */
-export function journalAppend(record: LogRecord): u64 {
+/** Stores the record (its id and time are set here) and returns its id, a view of the record. */
+export function journalAppend(record: LogRecord): RecordId {
   const now_ns = <u64>sys_time_ns();
   lastTime_ns = now_ns > lastTime_ns ? now_ns : lastTime_ns + 1;
   record.recordId = nextId;
@@ -52,7 +53,7 @@ export function journalAppend(record: LogRecord): u64 {
     const texts = at + RECORD_HEAD_BYTES;
     copyTexts(texts, record.scope, record.scopeBytes, record.message, record.messageBytes, record.fields, record.fieldsBytes);
   }
-  return record.recordId;
+  return RecordId.at(changetype<usize>(record) + offsetof<LogRecord>("recordId"));
 }
 
 /** The entry wraps at the end of the ring. */
@@ -87,10 +88,20 @@ function firstSince(since_ns: u64): u64 {
   return low;
 }
 
+/** The cursor of a query: records after it are wanted. */
+@inline
+function cursorOf(query: LogQuery): RecordId {
+  return RecordId.at(changetype<usize>(query) + offsetof<LogQuery>("afterRecordId"));
+}
+/** First kept id after the cursor. */
+function firstAfter(cursor: RecordId): u64 {
+  return max<u64>(oldestId(), cursor.value == u64.MAX_VALUE ? nextId : cursor.value + 1);
+}
+
 /** Puts total, dropped, count and the matching records, oldest first, into a reply begun with its head. A record that does not
  *  fit ends the page; it is never skipped, so the union of pages by cursor is the journal. */
 export function journalQuery(query: LogQuery, writer: Writer): void {
-  let id = max<u64>(oldestId(), query.afterRecordId == u64.MAX_VALUE ? nextId : query.afterRecordId + 1);
+  let id = firstAfter(cursorOf(query));
   if (query.since_ns != 0) id = max<u64>(id, firstSince(query.since_ns));
   writer.putU64(nextId - 1).putU64(ring.dropped);
   const countAt = writer.reserve(2);

@@ -13,6 +13,7 @@ import { copyLiteral } from "../../lib/bounded/text";
 import { beginRequest, callRequest, reply } from "../../lib/nexus-ipc/client";
 import { LO, REPLY_OK } from "../../lib/nexus-ipc/frame";
 import { Route } from "../../lib/nexus-ipc/resolve";
+import { RecordId } from "../../lib/nexus-ipc/types";
 import { LEVEL_INFO, LO_APPEND, LO_OK, LO_RATE_LIMITED, writeAppend } from "../../lib/wire/logd";
 import { seriesHandle } from "./handles";
 import { EXPORT_RECORDS, limit32 } from "./limits";
@@ -34,7 +35,7 @@ let logd: u32 = SLOT_LOGD;
 let exported: u64 = 0;
 let failed: u64 = 0;
 let deferred: u64 = 0;
-let lastRecordId: u64 = 0;
+const lastRecordId: RecordId = RecordId.at(memory.data(8, 8));
 let unanswered: u64 = 1;
 
 /** Records that logd acknowledged. */
@@ -55,7 +56,7 @@ export function exportBackoff(): u64 {
   return unanswered;
 }
 /** logd's id of the last acknowledged record. */
-export function lastExportedId(): u64 {
+export function lastExportedId(): RecordId {
   return lastRecordId;
 }
 /** Records that wait. */
@@ -85,7 +86,7 @@ function appendText(text: usize, textLen: u32, fieldText: usize, fieldLen: u32):
   }
   unanswered = 1;
   if (reply.status == LO_OK) {
-    lastRecordId = reply.body.takeU64();
+    lastRecordId.value = reply.body.takeU64();
     exported += 1;
     return TAKEN;
   }

@@ -5,6 +5,7 @@
 // generation differs, so an old handle is refused (stale_handle) instead of hitting another series.
 // Limit: 2^16 generations and indices; limits.metricsd series_max is far below.
 import { sys_counter } from "../../gen/syscalls";
+import { SeriesHandle } from "../../lib/nexus-ipc/types";
 import { MT_INVALID_ARGS, MT_ITEM_BYTES, MT_OK, MT_STALE_HANDLE } from "../../lib/wire/metricsd";
 import { apply, seriesAt, seriesUsed, valueFits } from "./registry";
 
@@ -14,8 +15,14 @@ const generation: u32 = <u32>sys_counter(COUNTER_OWN_GENERATION) & 0xffff;
 export function ownGeneration(): u32 {
   return generation;
 }
-export function seriesHandle(index: u32): u32 {
-  return index | (generation << 16);
+export function seriesHandle(index: u32): SeriesHandle {
+  return SeriesHandle.of(index | (generation << 16));
+}
+@inline function indexOf(handle: SeriesHandle): u32 {
+  return handle.raw & 0xffff;
+}
+@inline function generationOf(handle: SeriesHandle): u32 {
+  return handle.raw >> 16;
 }
 
 /** Index of the first bad item of the last batch that was refused. */
@@ -27,14 +34,14 @@ export function applyBatch(sender: u64, items: usize, count: u32): u8 {
   let at = items;
   const end = items + count * MT_ITEM_BYTES;
   for (; at < end; at += MT_ITEM_BYTES) {
-    const handle = load<u32>(at);
-    const index = handle & 0xffff;
-    if (handle >> 16 != generation || index >= used) return refuse(at - items, MT_STALE_HANDLE);
+    const handle = SeriesHandle.of(load<u32>(at));
+    const index = indexOf(handle);
+    if (generationOf(handle) != generation || index >= used) return refuse(at - items, MT_STALE_HANDLE);
     const s = seriesAt(index);
     if (s.sender != sender) return refuse(at - items, MT_STALE_HANDLE);
     if (!valueFits(s.kind, load<u64>(at, 4))) return refuse(at - items, MT_INVALID_ARGS);
   }
-  for (at = items; at < end; at += MT_ITEM_BYTES) apply(load<u32>(at) & 0xffff, load<u64>(at, 4));
+  for (at = items; at < end; at += MT_ITEM_BYTES) apply(indexOf(SeriesHandle.of(load<u32>(at))), load<u64>(at, 4));
   return MT_OK;
 }
 

@@ -12,6 +12,7 @@ import { MT, Reader, Writer } from "../../lib/nexus-ipc/frame";
 import {
   Request, serve, serverOnRefuse, serverOnTick, serverRoute, serverTickAt,
 } from "../../lib/nexus-ipc/server";
+import { SpanId, TraceId } from "../../lib/nexus-ipc/types";
 import {
   MT_BADGE_QUERY, MT_BATCH_HEAD_BYTES, MT_DENIED, MT_INVALID_ARGS, MT_ITEM_BYTES, MT_KIND_COUNTER, MT_KIND_GAUGE,
   MT_KIND_HISTOGRAM, MT_OK, MT_OP_BATCH, MT_OP_COUNTER_INC, MT_OP_FLUSH, MT_OP_GAUGE_SET, MT_OP_HIST_OBSERVE, MT_OP_LIMITS,
@@ -136,7 +137,7 @@ function onRegister(request: Request): void {
   const status = register(request);
   if (status != MT_OK) return finish(request, status);
   note(MT_OK);
-  request.answer(MT_OK).putU32(seriesHandle(resolved));
+  request.answer(MT_OK).putU32(seriesHandle(resolved).raw);
 }
 
 function onBatch(request: Request): void {
@@ -160,9 +161,7 @@ function onBatch(request: Request): void {
 
 function spanStart(request: Request): u8 {
   const body: Reader = request.body;
-  const span = body.takeU64();
-  const trace = body.takeU64();
-  const parent = body.takeU64();
+  const ids = body.takeBytes(24); // span, trace, parent; looked at once the body is known to hold them
   const start_ns = body.takeU64();
   const nameLen = <u32>body.takeU8();
   const attrsLen = <u32>body.takeU16();
@@ -173,7 +172,8 @@ function spanStart(request: Request): u8 {
   if (!body.finished) return MT_INVALID_ARGS;
   const named = checkName(name, nameLen, limit32(SPAN_NAME_LEN));
   if (named != MT_OK) return named;
-  return startSpan(sender, span, trace, parent, start_ns, name, nameLen, attrs, attrsLen, now_ns);
+  const parent = SpanId.at(ids + 16);
+  return startSpan(sender, SpanId.at(ids), TraceId.at(ids + 8), parent, start_ns, name, nameLen, attrs, attrsLen, now_ns);
 }
 
 function onSpanStart(request: Request): void {
@@ -183,7 +183,7 @@ function onSpanStart(request: Request): void {
 
 function spanEnd(request: Request): u8 {
   const body: Reader = request.body;
-  const span = body.takeU64();
+  const span = SpanId.at(body.takeBytes(8));
   const end_ns = body.takeU64();
   const status = body.takeU8();
   const attrsLen = <u32>body.takeU16();

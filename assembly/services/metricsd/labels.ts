@@ -9,7 +9,7 @@ import { compareBytes, isPrintable } from "../../lib/bounded/text";
 import { redactFields } from "../../lib/redact/redact";
 import { isSecretShape } from "../../lib/redact/shapes";
 import { MT_INVALID_ARGS, MT_OK, MT_OVER_LIMIT } from "../../lib/wire/metricsd";
-import { claimsIdentity } from "../logd/identity";
+import { claimsIdentity } from "../../lib/redact/identity";
 import { LABELS_COUNT, limit32 } from "./limits";
 
 const NEWLINE: u8 = 10;

@@ -49,7 +49,7 @@ export function evidence(): bool {
   apply(index, 1);
   exportWaiting();
   if (exportsWaiting() != 0) return false;
-  const id = lastExportedId();
+  const id = lastExportedId().value;
   if (!writeSnapshot(seriesAt(index), seriesHandle(index), PART_ALL)) return false;
   writeQuery(beginRequest(LO, LO_QUERY), 0, 1, mutant(MUT_METRICSD_READY_EVIDENCE_BROKEN) ? id : id - 1);
   if (callRequest(SLOT_LOG_QUERY, METRICSD_LOG_CALL_BUDGET_NS) != REPLY_OK || reply.status != LO_OK) return false;

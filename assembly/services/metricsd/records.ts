@@ -7,6 +7,7 @@
 import { LOGD_MESSAGE_BYTES_MAX, METRICSD_EXPORT_FIELDS_BYTES_MAX } from "../../gen/limits";
 import { MUT_METRICSD_GAUGE_UNSIGNED, mutant } from "../../gen/mutants";
 import { Writer } from "../../lib/bounded/writer";
+import { SeriesHandle } from "../../lib/nexus-ipc/types";
 import { MT_KIND_COUNTER, MT_KIND_GAUGE, MT_UNIT_BYTES } from "../../lib/wire/metricsd";
 import { boundAt, boundCount } from "./limits";
 import {
@@ -42,7 +43,7 @@ function putPart(part: u32): void {
 }
 
 /** Writes message and fields of a snapshot; false when they do not fit and the caller must ask for the two parts. */
-export function writeSnapshot(s: Series, handle: u32, part: u32): bool {
+export function writeSnapshot(s: Series, handle: SeriesHandle, part: u32): bool {
   const m = metricAt(<u32>s.metric);
   const name = textAt(m.name);
   const nameLen = <u32>m.nameLen;
@@ -65,7 +66,7 @@ export function writeSnapshot(s: Series, handle: u32, part: u32): bool {
   if (part != PART_REST) putSet("label.", textAt(s.labels), <u32>s.labelsLen);
   fields.fieldText("name", name, nameLen);
   putPart(part);
-  fields.fieldHex("producer", s.sender).fieldKey("series").putHex(handle, 8);
+  fields.fieldHex("producer", s.sender).fieldKey("series").putHex(handle.raw, 8);
   if (!rest) return fields.ok;
   if (s.kind == MT_KIND_COUNTER) {
     fields.fieldDecimal("value", s.value);

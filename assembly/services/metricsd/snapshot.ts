@@ -47,7 +47,7 @@ function putRecord(w: Writer, s: Series, index: u32): void {
   const m = metricAt(<u32>s.metric);
   const isHistogram = s.kind == MT_KIND_HISTOGRAM;
   const buckets: u32 = isHistogram ? boundCount(s.unit) + 1 : 0;
-  w.putU32(seriesHandle(index)).putU8(s.kind).putU8(s.unit).putU8(<u8>buckets).putU8(m.nameLen);
+  w.putU32(seriesHandle(index).raw).putU8(s.kind).putU8(s.unit).putU8(<u8>buckets).putU8(m.nameLen);
   w.putU16(<u16>s.labelsLen).putU64(s.sender);
   w.putU64(isHistogram ? histogramSumOf(s) : s.value).putU64(isHistogram ? histogramCountOf(s) : s.updates);
   for (let i: u32 = 0; i < buckets; i++) {

@@ -9,6 +9,7 @@ import {
   METRICSD_ENDED_SPANS_MAX, METRICSD_LIVE_SPANS_MAX, METRICSD_SPAN_EXPORTS_MAX,
 } from "../../gen/limits";
 import { MUT_METRICSD_EXPIRY_CLAIMS_OK, MUT_METRICSD_SPAN_LOSES_PARENT, mutant } from "../../gen/mutants";
+import { SpanId, TraceId } from "../../lib/nexus-ipc/types";
 import {
   MT_INVALID_ARGS, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_SPAN_ERROR, MT_SPAN_OK, MT_SPAN_TIMEOUT, MT_TRACE_XOR,
 } from "../../lib/wire/metricsd";
@@ -85,7 +86,8 @@ export function dropOldestSpanExport(): void {
   exportCount -= 1;
 }
 
-function findLive(sender: u64, span: u64): SpanRecord {
+function findLive(sender: u64, id: SpanId): SpanRecord {
+  const span = id.value;
   for (let i: u32 = 0; i < limit32(LIVE_SPANS); i++) {
     const s = liveAt(i);
     if (s.live && s.span == span && s.sender == sender) return s;
@@ -94,7 +96,8 @@ function findLive(sender: u64, span: u64): SpanRecord {
 }
 
 /** The trace of a recently ended span of this sender, or 0. */
-function endedTrace(sender: u64, span: u64): u64 {
+function endedTrace(sender: u64, id: SpanId): u64 {
+  const span = id.value;
   for (let i: u32 = 0; i < endedCount; i++) {
     const at = endedAt(i);
     if (load<u64>(at) == span && load<u64>(at, 16) == sender) return load<u64>(at, 8);
@@ -103,22 +106,22 @@ function endedTrace(sender: u64, span: u64): u64 {
 }
 
 /** Whether the span and trace ids are this sender's own. */
-function idsBelong(sender: u64, span: u64, trace: u64): bool {
-  if (<u32>(span >> 32) != <u32>sender || <u32>span == 0) return false;
-  return <u32>(trace >> 32) == <u32>(sender ^ MT_TRACE_XOR) && <u32>trace != 0;
+function idsBelong(sender: u64, span: SpanId, trace: TraceId): bool {
+  if (<u32>(span.value >> 32) != <u32>sender || <u32>span.value == 0) return false;
+  return <u32>(trace.value >> 32) == <u32>(sender ^ MT_TRACE_XOR) && <u32>trace.value != 0;
 }
 
-/** Starts a span; the name was checked. Returns a wire status. */
+/** Starts a span; the name was checked, the ids lie in the frame. A parent of 0 is none. Returns a wire status. */
 export function startSpan(
-  sender: Sender, span: u64, trace: u64, parent: u64, start_ns: u64, name: usize, nameLen: u32, attrs: usize,
+  sender: Sender, span: SpanId, trace: TraceId, parent: SpanId, start_ns: u64, name: usize, nameLen: u32, attrs: usize,
   attrsLen: u32, now_ns: u64,
 ): u8 {
   if (!idsBelong(sender.id, span, trace)) return MT_INVALID_ARGS;
   if (changetype<usize>(findLive(sender.id, span)) != 0 || endedTrace(sender.id, span) != 0) return MT_INVALID_ARGS;
-  if (parent != 0) {
+  if (parent.value != 0) {
     const live = findLive(sender.id, parent);
     const parentTrace = changetype<usize>(live) != 0 ? live.trace : endedTrace(sender.id, parent);
-    if (parentTrace != trace) return MT_INVALID_ARGS;
+    if (parentTrace != trace.value) return MT_INVALID_ARGS;
   }
   const status = canonicalise(attrs, attrsLen, limit32(ATTRS_LEN));
   if (status != MT_OK) return status;
@@ -126,9 +129,9 @@ export function startSpan(
   for (let i: u32 = 0; i < limit32(LIVE_SPANS); i++) {
     const s = liveAt(i);
     if (s.live) continue;
-    s.span = span;
-    s.trace = trace;
-    s.parent = mutant(MUT_METRICSD_SPAN_LOSES_PARENT) ? 0 : parent;
+    s.span = span.value;
+    s.trace = trace.value;
+    s.parent = mutant(MUT_METRICSD_SPAN_LOSES_PARENT) ? 0 : parent.value;
     s.sender = sender.id;
     s.start_ns = start_ns;
     s.expires_ns = now_ns + limit(SPAN_EXPIRY_NS);
@@ -147,7 +150,7 @@ export function startSpan(
 }
 
 /** Ends a live span of this sender. Returns a wire status; over_limit when the export queue is full (the span stays live). */
-export function endSpan(sender: Sender, span: u64, end_ns: u64, status: u8, attrs: usize, attrsLen: u32): u8 {
+export function endSpan(sender: Sender, span: SpanId, end_ns: u64, status: u8, attrs: usize, attrsLen: u32): u8 {
   if (status > MT_SPAN_ERROR) return MT_INVALID_ARGS;
   const s = findLive(sender.id, span);
   if (changetype<usize>(s) == 0) return MT_NOT_FOUND;

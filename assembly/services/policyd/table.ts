@@ -51,10 +51,6 @@ export function tableFailLine(): u32 {
 export function tableFailReason(): string {
   return failReason;
 }
-/** Rows in the table. */
-export function tableRows(): u32 {
-  return rowCount;
-}
 
 /** Reads and validates the recipe. False: the table is empty, and tableFail* say why. */
 export function tableLoad(): bool {

@@ -177,7 +177,7 @@ function endRead(port: Port, status: u8): void {
   answerLater(reply, writer);
 }
 
-/** While a READ waits the host owes bytes: the kernel must poll rather than jump to the next timer (DESIGN D7). */
+/** While a READ waits the host owes bytes: the kernel must poll rather than jump to the next timer. */
 function armReads(): void {
   let nextNs: u64 = 0;
   for (let i: u32 = 0; i < PORTD_PORTS_MAX; i++) {

@@ -51,9 +51,6 @@ export function registryPut(id: u64, name: usize, length: u32, handle: u32): boo
   return true;
 }
 
-export function registryCount(): u32 {
-  return count;
-}
 /** FNV-1a 64 of the row's name: what policyd is asked about. */
 export function rowId(row: usize): u64 {
   return load<u64>(row);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Proofs of phase exec: an image fetched from the bundle has its digest, a module runs and its end is told, policy
-// denies, each run is measured, a claimed end is refused, and each way a module can be bad is refused by name; and (phase traps) a crash
-// leaves its record.
+// denies, each run is measured, a claimed end is refused, and each way a module can be bad is refused by name; and
+// (phase traps) a crash leaves its record.
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import {
   REASON_ELF_DIGEST, REASON_ELF_MALFORMED, REASON_ELF_RANGE, REASON_ELF_WRITABLE, REASON_WASM_ABI, REASON_WASM_DIGEST,
@@ -23,8 +23,8 @@ import { MT_TRACE_XOR } from "../../lib/wire/metricsd";
 import { BN_INFO_BYTES, BN_OK, BN_OP_FETCH_IMAGE, BN_OP_INFO } from "../../lib/wire/bundlemgrd";
 import { EX_DENIED, EX_NOT_FOUND, EX_OK, EX_REFUSED, EX_UNSUPPORTED } from "../../lib/wire/execd";
 import {
-  claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, execsDenied, execsOk, execsRefused, waitCause,
-  waitCode, waitFor,
+  claimExit, execDetail, execDrop, execGeneration, execIndex, execRun, execWait, execsDenied, execsOk, execsRefused,
+  waitCause, waitCode, waitFor,
 } from "./children";
 import { check, checkEqual, proof, proven, waitNs } from "./lib";
 import { beginExchange, findFitting, flush, want, wanted } from "./records";
@@ -114,7 +114,8 @@ function wantSpan(n: u32, image: string, code: u32, detail: string): void {
 function wantImageBytes(): void {
   want().putText("bounds=1024,16384,65536,262144,1048576\nbuckets=");
   wanted.putText(fetchedBytes <= 1024 ? "1,0,0,0,0,0" : fetchedBytes <= 16384 ? "0,1,0,0,0,0" : "0,0,1,0,0,0");
-  wanted.putText("\ncount=1\nkind=histogram\nname=bundlemgrd.fetch.image_bytes").fieldHex("producer", SVC_BUNDLEMGRD_ID);
+  wanted.putText("\ncount=1\nkind=histogram\nname=bundlemgrd.fetch.image_bytes");
+  wanted.fieldHex("producer", SVC_BUNDLEMGRD_ID);
   wanted.putText("\nseries=????????").fieldDecimal("sum", fetchedBytes).fieldLiteral("unit", "bytes");
   findFitting("bundlemgrd.fetch.image_bytes");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Profile invalid-only: nothing but invalid traffic of ours reaches logd and metricsd, so no metrics success line may appear and nothing of ours
-// may be in the journal (RFC-0024, no fake success). The other services' own metrics go on as always.
+// Profile invalid-only: nothing but invalid traffic of ours reaches logd and metricsd, so no metrics success line may appear and
+// nothing of ours may be in the journal (RFC-0024, no fake success). The other services' own metrics go on as always.
 import { M_SELFTEST_INVALID_ONLY_SENT, M_SELFTEST_INVALID_SINK_REFUSED } from "../../gen/markers";
 import { MT, beginRequest } from "../../lib/nexus-ipc/index";
 import {

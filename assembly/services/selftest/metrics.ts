@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Proofs of phase metrics: rejects with exact counter deltas, counters, gauges, histograms, the records of other producers, and
-// that a planted secret is nowhere.
+// Proofs of phase metrics: rejects with exact counter deltas, counters, gauges, histograms, the records of other
+// producers, and that a planted secret is nowhere.
 // Invariant: each success was read back from logd by QUERY, whole: names, values, labels, producer and series handle.
 // Limits: the default recipe (image/recipes/observability/metrics.toml); waits are guest time.
 import { METRICSD_SERIES_MAX } from "../../gen/limits";
@@ -11,38 +11,60 @@ import {
 import {
   SVC_BUNDLEMGRD_ID, SVC_EXECD_ID, SVC_INIT_LITE_ID, SVC_METRICSD_ID, SVC_SELFTEST_ID, SVC_TIMED_ID,
 } from "../../gen/services";
-import { SLOT_LOGD, SLOT_METRICSD } from "../../gen/slots";
+import { SLOT_LOGD, SLOT_METRICSD, SLOT_POLICYD } from "../../gen/slots";
 import { sys_cap_clone, sys_cap_close, sys_endpoint_create, sys_time_ns } from "../../gen/syscalls";
 import { indexOfLiteral } from "../../lib/bounded/text";
 import {
-  BN, MT, Route, TM, Writer, beginRequest, callRequest, reply,
+  BN, MT, PO, Route, TM, beginRequest, callRequest, reply,
 } from "../../lib/nexus-ipc/index";
-import { callAppend, logInfo, sinkFlush } from "../../lib/nexus-log/index";
-import { metricsInit, nextSpanId, nextTraceId } from "../../lib/nexus-metrics/index";
+import { callAppend, logInfo, sinkFlush, sinkStats } from "../../lib/nexus-log/index";
+import {
+  metricsFlush, metricsInit, metricsLost, metricsWaiting, nextSpanId, nextTraceId, rootSpan, spanEnd, spanId, spanStart,
+  spanTrace,
+} from "../../lib/nexus-metrics/index";
 import { BN_OK, BN_OP_LIST } from "../../lib/wire/bundlemgrd";
 import { EX_DENIED } from "../../lib/wire/execd";
 import { LEVEL_INFO, LO_OK } from "../../lib/wire/logd";
 import {
   MT_CURSOR_END, MT_DENIED, MT_INVALID_ARGS, MT_KIND_COUNTER, MT_KIND_GAUGE, MT_KIND_HISTOGRAM, MT_OK, MT_OP_BATCH,
   MT_OP_COUNTER_INC, MT_OP_GAUGE_SET, MT_OP_HIST_OBSERVE, MT_OP_REGISTER, MT_OP_SNAPSHOT, MT_OP_SPAN_END, MT_OP_SPAN_START,
-  MT_OVER_LIMIT, MT_RATE_LIMITED, MT_SPAN_OK, MT_STAT_REDACTIONS, MT_STAT_SERIES, MT_STAT_UPDATES, MT_UNIT_BYTES,
-  MT_UNIT_NONE, MT_UNIT_NS, putSnapshot, putSpanEnd, putSpanStart,
+  MT_OVER_LIMIT, MT_RATE_LIMITED, MT_SPAN_OK, MT_STAT_REDACTIONS, MT_STAT_SERIES, MT_STAT_UPDATES, MT_TRACE_XOR,
+  MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS, putSnapshot, putSpanEnd, putSpanStart,
 } from "../../lib/wire/metricsd";
+import { PO_DENY, PO_OP_CHECK_CAP } from "../../lib/wire/policyd";
 import { TM_OK, TM_OP_REGISTER, TM_QOS_IDLE } from "../../lib/wire/timed";
 import { execRun, execsDenied } from "./children";
 import { check, checkDone, checkEqual, holding, proof, proven, waitNs } from "./lib";
 import {
-  ASK_WAIT_NS, ask, beginExchange, countLiteral, findFitting, findProducer, findWanted, flush, keepStats, readStatsAgain, scratch, statDelta,
-  text, want, wantOwnProducer, wanted,
+  ASK_WAIT_NS, ask, beginExchange, checkLimitsRecords, countLiteral, findFitting, findProducer, findWanted, flush,
+  keepStats, readStatsAgain, scratch, statDelta, text, want, wantOwnProducer, wanted,
 } from "./records";
 
 const RIGHT_SEND: u32 = 1;
 const PER_METRIC: u32 = 16;
 const EVENTS_MOST: u32 = 80;
+/** More than any producer keeps what it measured or logged. */
+const PRODUCERS_WAIT_NS: u64 = 100_000_000;
+/** How often the sink is polled for an acknowledgement, a millisecond apart. */
+const SINK_POLLS: i32 = 20;
 /** Another service's id: nobody of this image. */
 const FOREIGN: u64 = 0x0123456789abcdef;
 /** The planted secret. It is spelled whole here alone. */
 const CANARY: string = "vigil-canary-7f3a9c51";
+/** The same for names that policyd takes: small letters and digits. Its shape, long hexadecimal, gives it away. */
+const CANARY_HEX: string = "7f3a9c51e04b28d67f3a9c51e04b28d67f3a9c51";
+/** Span and trace ids that this phase takes; phase tracing counts on from them. */
+export const METRICS_SPANS: u64 = 2;
+export const METRICS_TRACES: u64 = 3;
+
+/** The n-th span id of this service in a boot, by the contract. */
+export function expectedSpanId(n: u64): u64 {
+  return (SVC_SELFTEST_ID << 32) | n;
+}
+/** The n-th trace id. */
+export function expectedTraceId(n: u64): u64 {
+  return ((SVC_SELFTEST_ID ^ MT_TRACE_XOR) << 32) | n;
+}
 
 /** One update by name; labels are a literal. Status or negative error. */
 export function sendUpdate(op: u8, name: string, value: u64, labels: string = ""): i32 {
@@ -79,7 +101,9 @@ function provesRejects(): void {
   checkEqual(sendUpdate(MT_OP_COUNTER_INC, "selftest.l", 1, "a=1\na=2"), MT_INVALID_ARGS, "two values for a label");
   checkEqual(sendUpdate(MT_OP_COUNTER_INC, "selftest.l", 1, "Sender-Service-Id=1"), MT_INVALID_ARGS, "identity claim");
   text().putText("spoof");
-  putSpanStart(beginRequest(MT, MT_OP_SPAN_START), (FOREIGN << 32) | 1, nextTraceId(), 0, 1, scratch.base, 5, 0, 0);
+  const trace = nextTraceId();
+  checkEqual(trace, expectedTraceId(1), "the first trace id");
+  putSpanStart(beginRequest(MT, MT_OP_SPAN_START), (FOREIGN << 32) | 1, trace, 0, 1, scratch.base, 5, 0, 0);
   checkEqual(ask(), MT_INVALID_ARGS, "span id of another sender");
   // over_limit: a name of 49 bytes, and a flood of labels to the cap exactly.
   text();
@@ -202,7 +226,7 @@ function causeTelemetry(): void {
     checkEqual(reply.status, BN_OK, "list");
   }
   checkEqual(execRun("no-such-file"), EX_DENIED, "exec of no image");
-  waitNs(100_000_000);
+  waitNs(PRODUCERS_WAIT_NS);
   sys_cap_close(<u32>endpoint);
 }
 
@@ -219,6 +243,7 @@ function provesProducers(): void {
   check(!findProducer("execd.spawn.fail", SVC_EXECD_ID), "a denied exec counted as failed");
   check(findProducer("init.spawn.ok", SVC_INIT_LITE_ID), "no record of init-lite");
   check(findProducer("metricsd.reject.rate_limited", SVC_METRICSD_ID), "no record of metricsd itself");
+  checkLimitsRecords();
   check(!findProducer("timed.coalesce.delta_ns", SVC_SELFTEST_ID), "a record under a foreign sender");
   proven(M_SELFTEST_PRODUCERS_OK);
 }
@@ -232,6 +257,7 @@ function plant(): void {
   text().fieldKey("My-API.Key").putText(CANARY);
   checkEqual(sendLabelled(MT_OP_HIST_OBSERVE, "selftest.redacted", 1), MT_OK, "label by a disguised key");
   const span = nextSpanId();
+  checkEqual(span, expectedSpanId(1), "the first span id");
   text().putText("redacted").fieldLiteral("session_token", CANARY);
   const attrs = scratch.base + 9;
   const attrsLen = scratch.length - 9;
@@ -249,6 +275,35 @@ function plant(): void {
     SLOT_LOGD, LEVEL_INFO, scratch.base, 8, scratch.base + 8, messageLen, fields, scratch.length - 8 - messageLen,
   );
   checkEqual(status, LO_OK, "append");
+  plantByClients();
+  plantByServices();
+}
+
+/** Through the two clients that every service uses: nexus-metrics' spans and nexus-log's fields. */
+function plantByClients(): void {
+  text().fieldLiteral("access_token", CANARY);
+  const span = spanStart("selftest.redacted", rootSpan(), scratch.base, scratch.length);
+  checkEqual(spanId(span), expectedSpanId(METRICS_SPANS), "the client's span id");
+  checkEqual(spanTrace(span), expectedTraceId(METRICS_TRACES), "the client's trace id");
+  check(spanEnd(span, MT_SPAN_OK), "end of the client's span");
+  metricsFlush();
+  check(!metricsWaiting(), "the span waits");
+  checkEqual(metricsLost(), 0, "lost by nexus-metrics");
+  const acknowledged = sinkStats().acknowledged;
+  check(logInfo("selftest").text("nexus-log redaction").field("private_key", CANARY).end(), "nexus-log");
+  for (let polls = 0; polls < SINK_POLLS && sinkStats().acknowledged == acknowledged; polls++) {
+    waitNs(1_000_000);
+    sinkFlush();
+  }
+  checkEqual(sinkStats().acknowledged - acknowledged, 1, "records that logd took of nexus-log");
+}
+
+/** Through what others log of us: policyd's audit of a capability and of an image, and execd's telemetry. */
+function plantByServices(): void {
+  beginRequest(PO, PO_OP_CHECK_CAP).putU64(SVC_SELFTEST_ID).putU8(<u8>CANARY_HEX.length).putText(CANARY_HEX);
+  checkEqual(ask(SLOT_POLICYD), PO_DENY, "a capability named by the secret");
+  checkEqual(execRun(CANARY), EX_DENIED, "an image named by the secret");
+  waitNs(PRODUCERS_WAIT_NS);
 }
 
 /** Series of the registry whose labels hold the literal. */
@@ -275,15 +330,20 @@ function provesRedaction(): void {
   plant();
   flush();
   readStatsAgain();
-  checkEqual(statDelta(MT_STAT_REDACTIONS), 5, "redactions counted");
+  checkEqual(statDelta(MT_STAT_REDACTIONS), 6, "redactions counted");
   checkEqual(countLiteral(CANARY), 0, "records that hold the secret");
   checkEqual(countInRegistry(CANARY), 0, "pages of series that hold the secret");
+  checkEqual(countLiteral(CANARY_HEX), 0, "records that hold the secret's digits");
+  checkEqual(countInRegistry(CANARY_HEX), 0, "pages of series that hold the secret's digits");
   // The records are there, without it.
   check(countLiteral("label.password=*") == 1, "no record of the label");
   check(countLiteral("label.note=Bearer *") == 1, "no record of the bearer label");
   check(countLiteral("attr.session_token=*") == 1 && countLiteral("end.session_token=*") == 1, "no record of the span");
   check(countLiteral("login with password=* and --token *") == 1, "no record of the message");
   check(countLiteral("client_secret=*\nurl=https://*@host") == 1, "no record of the fields");
+  check(countLiteral("attr.access_token=*\n") == 1, "no record of the client's span");
+  check(countLiteral("private_key=*") == 1, "no record of nexus-log");
+  check(countLiteral("\ncap=*\ndecision=deny\n") == 1, "no audit record of the capability");
   proven(M_SELFTEST_REDACTION_OK);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the metrics and tracing proofs speak to metricsd and look for its records in logd.
 //
-// Invariant: a record counts as found only if its sender is metricsd and its fields equal, byte for byte, what was expected; the
-// expectation is built here from what was sent, never from what came back.
+// Invariant: a record counts as found only if its sender is metricsd and its fields equal, byte for byte, what was
+// expected (findFitting leaves digits open where the expectation says so); the expectation is built here from what was
+// sent, never from what came back.
 // Limits: one pass over the journal a search; metricsd's default recipe.
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import { SVC_METRICSD_ID, SVC_SELFTEST_ID } from "../../gen/services";
@@ -11,7 +12,7 @@ import { equalsBytes, indexOfLiteral } from "../../lib/bounded/text";
 import { MT, Writer, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
 import { LogCursor, nextRecord, queryOutcome, readLogStats } from "../../lib/nexus-log/index";
 import { LogStats } from "../../lib/wire/logd";
-import { MT_OK, MT_OP_FLUSH, MT_OP_STATS, MT_STATS } from "../../lib/wire/metricsd";
+import { MT_OK, MT_OP_FLUSH, MT_OP_LIMITS, MT_OP_STATS, MT_STATS } from "../../lib/wire/metricsd";
 import { check, checkDone, checkEqual, waitNs } from "./lib";
 
 export const ASK_WAIT_NS: u64 = 500_000_000;
@@ -21,6 +22,10 @@ const REFILL_NS: u64 = 1_100_000_000;
 const wantedBuffer: usize = memory.data(1024);
 /** The fields that the next findWanted looks for. */
 export const wanted: Writer = changetype<Writer>(memory.data(16, 4));
+const LIMITS_BYTES_MAX: u32 = 2048;
+const limitsBuffer: usize = memory.data(2048);
+const logged: usize = memory.data(2048);
+const loggedWriter: Writer = changetype<Writer>(memory.data(16, 4));
 const textBuffer: usize = memory.data(1024);
 /** Labels, attributes and names in the making. */
 export const scratch: Writer = changetype<Writer>(memory.data(16, 4));
@@ -101,7 +106,7 @@ export function countWanted(): u32 {
   return found;
 }
 
-// Whether a digit of what metricsd alone knows: 0 to 9, a to f.
+// 0 to 9, a to f.
 function isHexDigit(byte: u8): bool {
   return byte - 48 < 10 || byte - 97 < 6;
 }
@@ -124,8 +129,8 @@ function fits(bytes: usize, length: u32): bool {
   return at == length;
 }
 
-/** Exactly one record of metricsd since beginExchange fits the wanted fields, in which `?` and `*` stand for digits that only
- *  metricsd knows (a series handle, a duration). */
+/** Exactly one record of metricsd since beginExchange fits the wanted fields, in which `?` and `*` stand for digits that
+ *  the proof cannot know (a series handle, a time). */
 export function findFitting(detail: string): bool {
   check(wanted.ok, "expectation too long");
   cursor.begin(mark);
@@ -170,6 +175,33 @@ function holds(bytes: usize, length: u32): bool {
     if (memory.compare(bytes + at, wanted.base, wanted.length) == 0) return true;
   }
   return false;
+}
+
+/** The records that metricsd wrote of its limits at its start name the default recipe and the digest that LIMITS
+ *  answers, and their fields together are the limits that LIMITS answers. */
+export function checkLimitsRecords(): void {
+  beginRequest(MT, MT_OP_LIMITS);
+  if (!checkEqual(ask(), MT_OK, "limits")) return;
+  const digest = reply.body.takeU32();
+  const length = <u32>reply.body.takeU16();
+  const limits = reply.body.takeBytes(length);
+  if (!check(reply.body.finished && length != 0, "limits length")) return;
+  check(digest != 0, "a recipe without digest");
+  memory.copy(limitsBuffer, limits, length);
+  want().putText("metricsd limits recipe=metrics crc32c=").putHex(digest, 8);
+  loggedWriter.reset(logged, LIMITS_BYTES_MAX);
+  cursor.begin(0);
+  for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
+    const record = nextRecord(SLOT_LOG_QUERY, cursor);
+    if (record === null) break;
+    if (record.sender != SVC_METRICSD_ID) continue;
+    if (!equalsBytes(record.message, record.messageBytes, wanted.base, wanted.length)) continue;
+    if (loggedWriter.length != 0) loggedWriter.putU8(10);
+    loggedWriter.putBytes(record.fields, record.fieldsBytes);
+  }
+  checkEqual(queryOutcome, 0, "query");
+  checkEqual(loggedWriter.length, length, "bytes of limits in the journal");
+  check(equalsBytes(logged, loggedWriter.length, limitsBuffer, length), "the journal's limits are not those in force");
 }
 
 /** How many texts of the whole journal (scope, message, fields) hold the literal. */

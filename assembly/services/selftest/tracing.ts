@@ -3,7 +3,6 @@
 // Invariant: each success was read back from logd by QUERY, whole: ids, parent, trace, producer, times, status, attributes.
 // Limits: the default recipe; the orphan's expiry is waited for in guest time.
 import { M_SELFTEST_TRACING_ORPHAN_EXPIRY_OK, M_SELFTEST_TRACING_SPANS_OK } from "../../gen/markers";
-import { SVC_SELFTEST_ID } from "../../gen/services";
 import { sys_time_ns } from "../../gen/syscalls";
 import { MT, beginRequest } from "../../lib/nexus-ipc/index";
 import {
@@ -12,9 +11,10 @@ import {
 } from "../../lib/nexus-metrics/index";
 import {
   MT_INVALID_ARGS, MT_NOT_FOUND, MT_OK, MT_OP_SPAN_END, MT_OP_SPAN_START, MT_SPAN_ERROR, MT_SPAN_OK, MT_SPAN_TIMEOUT,
-  MT_STAT_LIVE_SPANS, MT_TRACE_XOR, putSpanEnd, putSpanStart,
+  MT_STAT_LIVE_SPANS, putSpanEnd, putSpanStart,
 } from "../../lib/wire/metricsd";
 import { check, checkEqual, proof, proven, waitNs } from "./lib";
+import { METRICS_SPANS, METRICS_TRACES, expectedSpanId, expectedTraceId } from "./metrics";
 import {
   ask, beginExchange, countLiteral, findWanted, flush, keepStats, readStatsAgain, scratch, statDelta, text, want, wanted,
   wantOwnProducer,
@@ -45,8 +45,9 @@ function provesSpans(): void {
   const trace = nextTraceId();
   const root = nextSpanId();
   const child = nextSpanId();
-  checkEqual(root >> 32, SVC_SELFTEST_ID & 0xffffffff, "span id is ours");
-  checkEqual(trace >> 32, (SVC_SELFTEST_ID ^ MT_TRACE_XOR) & 0xffffffff, "trace id is ours");
+  checkEqual(root, expectedSpanId(METRICS_SPANS + 1), "span id");
+  checkEqual(child, expectedSpanId(METRICS_SPANS + 2), "the next span id");
+  checkEqual(trace, expectedTraceId(METRICS_TRACES + 1), "trace id");
   checkEqual(startSpan(root, trace, 0, 100, "selftest.root", "phase=selftest"), MT_OK, "root");
   checkEqual(startSpan(root, trace, 0, 100, "selftest.root", ""), MT_INVALID_ARGS, "the same id twice");
   checkEqual(startSpan(child, trace, root, 120, "selftest.child", "b=2\na=1"), MT_OK, "child");
@@ -83,7 +84,8 @@ function provesGuard(): void {
   const outer = spanGuard("selftest.guard", rootSpan());
   const id = spanId(outer);
   const trace = spanTrace(outer);
-  check(id != 0 && trace != 0, "no guard");
+  checkEqual(id, expectedSpanId(METRICS_SPANS + 5), "span id of the guard");
+  checkEqual(trace, expectedTraceId(METRICS_TRACES + 3), "trace id of the guard");
   const start_ns = <u64>sys_time_ns();
   waitNs(2_000_000);
   checkEqual(spanScopeEnd(), 1, "guards ended by the scope");

@@ -8,10 +8,10 @@ import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { MUT_TIMED_NEVER_EXPIRES, mutant } from "../../gen/mutants";
 import { sys_send, sys_time_ns } from "../../gen/syscalls";
 import { TM, Writer, answerLater, beginAnswerLater, serverTickAt, writeRequestHead } from "../../lib/nexus-ipc/index";
+import { telemetryDue_ns, telemetryTick } from "../../lib/telemetry/flush";
 import { TM_FIRED_BYTES, TM_OK, TM_OP_FIRED, TM_OP_SLEEP_UNTIL } from "../../lib/wire/timed";
 import { Timer, heapFirst, heapRemove } from "./heap";
 import { ownerAt } from "./owners";
-import { telemetryDue_ns, telemetryTick } from "./telemetry";
 
 const FIRES_MAX: u32 = 256;
 const frame: usize = memory.data(28, 8);

@@ -8,8 +8,11 @@ import { M_TIMED_READY, mark } from "../../gen/markers";
 import {
   MUT_TIMED_IGNORES_WINDOWS, MUT_TIMED_NEVER_FIRES, MUT_TIMED_READY_EVIDENCE_BROKEN, mutant,
 } from "../../gen/mutants";
+import { SVC_TIMED_ID } from "../../gen/services";
 import { sys_cap_query, sys_time_ns } from "../../gen/syscalls";
 import { Request, TM, serve, serverOnTick, serverRoute } from "../../lib/nexus-ipc/index";
+import { logInfo } from "../../lib/nexus-log/index";
+import { telemetryStart } from "../../lib/telemetry/flush";
 import {
   TM_INVALID_ARGS, TM_MALFORMED, TM_NOT_FOUND, TM_OK, TM_OP_CANCEL, TM_OP_REGISTER, TM_OP_SLEEP_UNTIL, TM_OP_STATS,
   TM_OVER_LIMIT, TM_QOS_IDLE, TM_QOS_INTERACTIVE, TM_QOS_NORMAL, TM_QOS_PERF_BURST, TM_WINDOW_IDLE_NS,
@@ -17,9 +20,8 @@ import {
 } from "../../lib/wire/timed";
 import { armTick, fireDue, fireWakes, firesDone, firesMissed } from "./fire";
 import { heapAdd, heapFind, heapLive, heapRemove, heapReset } from "./heap";
-import { observeCoalesced, telemetryStart } from "./telemetry";
+import { observeCoalesced } from "./telemetry";
 import { OWNER_NONE, ownerAt, ownerRow, ownersLive } from "./owners";
-import { logInfo } from "../../lib/nexus-log/index";
 
 export const vigil_abi: i32 = 1;
 
@@ -165,7 +167,7 @@ function onReady(): void {
 
 export function main(): void {
   heapReset();
-  telemetryStart();
+  telemetryStart(SVC_TIMED_ID);
   serverRoute(TM_OP_REGISTER, onRegister);
   serverRoute(TM_OP_CANCEL, onCancel);
   serverRoute(TM_OP_SLEEP_UNTIL, onSleepUntil);

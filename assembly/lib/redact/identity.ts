@@ -7,7 +7,7 @@
 // Limit: at most two passes over the fields; a key is compared by its first limits.redaction key_bytes_max letters and digits, and a
 // longer one is refused as a claim (fail closed).
 import { REDACTION_KEY_BYTES_MAX } from "../../gen/limits";
-import { equalsLiteral, indexOfLiteral, lowerCase, ASCII_EQUALS, ASCII_NEWLINE } from "../../lib/bounded/text";
+import { equalsLiteral, indexOfLiteral, lowerCase, ASCII_EQUALS, ASCII_NEWLINE } from "../bounded/text";
 
 const folded: usize = memory.data(64);
 
