@@ -7,6 +7,7 @@
 // u32, status u8, 0 u8.
 // Limits: capability names of 1 to 48 bytes; DELEGATE_BUDGET_NS for the whole check, measured by our own clock too.
 import { MUT_DELEGATE_NEVER_RESOLVES_AGAIN, mutant } from "../../gen/mutants";
+import { IPC_DELEGATE_WAIT_NS } from "../../gen/limits";
 import { SLOT_POLICYD } from "../../gen/slots";
 import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { sys_cap_close, sys_time_ns } from "../../gen/syscalls";
@@ -23,7 +24,7 @@ export const PO_DENY: u8 = 1;
 export const PO_MALFORMED: u8 = 2;
 export const PO_UNSUPPORTED: u8 = 3;
 export const CAPABILITY_BYTES_MAX: u32 = 48;
-export const DELEGATE_BUDGET_NS: u64 = 500_000_000;
+export const DELEGATE_BUDGET_NS: u64 = IPC_DELEGATE_WAIT_NS;
 
 /** Why the last check denied, beside the kernel's errors and REPLY_*. */
 export const DELEGATE_ALLOWED: i32 = 0;

@@ -4,6 +4,7 @@
 // the route unresolved (fail closed), it never falls back to anything else.
 // Limits: names of 1 to 31 bytes; one LOOKUP waits at most LOOKUP_BUDGET_NS; a call is repeated once after `dead`.
 import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
+import { IPC_LOOKUP_WAIT_NS } from "../../gen/limits";
 import { SLOT_SAMGRD } from "../../gen/slots";
 import { sys_cap_close } from "../../gen/syscalls";
 import { beginRequest, callRequest, reply } from "./client";
@@ -11,7 +12,7 @@ import { REPLY_OK, SM } from "./frame";
 
 export const SM_LOOKUP: u8 = 2;
 export const SM_LOOKUP_QUERY: u8 = 7;
-export const LOOKUP_BUDGET_NS: u64 = 500_000_000;
+export const LOOKUP_BUDGET_NS: u64 = IPC_LOOKUP_WAIT_NS;
 export const ROUTE_NAME_BYTES_MAX: u32 = 31;
 /** samgrd answered, but not with a capability: its status is in `lookupStatus`. */
 export const RESOLVE_REFUSED: i32 = -120;

@@ -4,11 +4,12 @@
 // Invariant: a record counts as found only if its sender is metricsd and its fields equal, byte for byte, what was
 // expected (findFitting leaves digits open where the expectation says so); the expectation is built here from what was
 // sent, never from what came back.
-// Limits: one pass over the journal a search; metricsd's default recipe.
+// Limits: one pass over the journal a search; the recipes metrics and gpu.
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import { SVC_METRICSD_ID, SVC_SELFTEST_ID } from "../../gen/services";
 import { SLOT_LOGD, SLOT_LOG_QUERY, SLOT_METRICSD } from "../../gen/slots";
-import { equalsBytes, indexOfLiteral } from "../../lib/bounded/text";
+import { sys_boot_arg } from "../../gen/syscalls";
+import { copyLiteral, equalsBytes, indexOfLiteral } from "../../lib/bounded/text";
 import { MT, Writer, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
 import { LogCursor, nextRecord, queryOutcome, readLogStats } from "../../lib/nexus-log/index";
 import { LogStats } from "../../lib/wire/logd";
@@ -16,6 +17,7 @@ import { MT_OK, MT_OP_FLUSH, MT_OP_LIMITS, MT_OP_STATS, MT_STATS } from "../../l
 import { check, checkDone, checkEqual, waitNs } from "./lib";
 
 export const ASK_WAIT_NS: u64 = 500_000_000;
+
 /** metricsd's buckets are full again after this long (default recipe: a second). */
 const REFILL_NS: u64 = 1_100_000_000;
 
@@ -23,6 +25,9 @@ const wantedBuffer: usize = memory.data(1024);
 /** The fields that the next findWanted looks for. */
 export const wanted: Writer = changetype<Writer>(memory.data(16, 4));
 const LIMITS_BYTES_MAX: u32 = 2048;
+const RECIPE_NAME_BYTES_MAX: u32 = 32;
+const recipeKey: usize = memory.data(8);
+const recipeName: usize = memory.data(32);
 const limitsBuffer: usize = memory.data(2048);
 const logged: usize = memory.data(2048);
 const loggedWriter: Writer = changetype<Writer>(memory.data(16, 4));
@@ -188,7 +193,12 @@ export function checkLimitsRecords(): void {
   if (!check(reply.body.finished && length != 0, "limits length")) return;
   check(digest != 0, "a recipe without digest");
   memory.copy(limitsBuffer, limits, length);
-  want().putText("metricsd limits recipe=metrics crc32c=").putHex(digest, 8);
+  // The recipe is the one that the boot arguments name, or the default.
+  const named = sys_boot_arg(<u32>recipeKey, copyLiteral(recipeKey, "recipe"), <u32>recipeName, RECIPE_NAME_BYTES_MAX);
+  want().putText("metricsd limits recipe=");
+  if (named > 0) wanted.putBytes(recipeName, <u32>named);
+  else wanted.putText("metrics");
+  wanted.putText(" crc32c=").putHex(digest, 8);
   loggedWriter.reset(logged, LIMITS_BYTES_MAX);
   cursor.begin(0);
   for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
