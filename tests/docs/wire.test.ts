@@ -34,8 +34,8 @@ const PROTOCOLS: Protocol[] = [
   usual('bundlemgrd', 'BN', 'prose'), usual('dcgmd', 'DG', 'prose'), usual('policyd', 'PO', 'prose'), usual('rngd', 'RG', 'prose'),
   usual('timed', 'TM', 'prose', ['FIRED']),
 ];
-/** init-lite's ops are where they are handled. */
-const INIT = { page: 'wire-init', files: ['lib/nexus-ipc/frame', 'services/init-lite/index', 'services/init-lite/supervise'] };
+/** init-lite's ops are nexus-ipc's, whose dispatcher answers them in every service. */
+const INIT = { page: 'wire-init', files: ['lib/nexus-ipc/frame'] };
 
 type Row = [number: number, name: string];
 const sorted = (rows: Row[]): Row[] => [...rows].sort((a, b) => a[0] - b[0] || a[1].localeCompare(b[1]));

@@ -13,16 +13,11 @@ import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { sys_cap_close, sys_time_ns } from "../../gen/syscalls";
 import { beginRequest, callRequestUntil, deadlineIn, reply, requestNonce } from "./client";
 import { PO, PO3, Protocol, REPLY_LATE, REPLY_OK, Reader, decodeReply } from "./frame";
+import { PO_ALLOW, PO_DENY, PO_OP_CHECK_CAP_DELEGATED } from "../wire/policyd";
 import { lookup } from "./resolve";
 import { SenderId } from "./types";
 
-export const PO_ROUTE: u8 = 2;
-export const PO_EXEC: u8 = 3;
-export const PO_CHECK_CAP_DELEGATED: u8 = 5;
-export const PO_ALLOW: u8 = 0;
-export const PO_DENY: u8 = 1;
-export const PO_MALFORMED: u8 = 2;
-export const PO_UNSUPPORTED: u8 = 3;
+export { PO_OP_EXEC as PO_EXEC, PO_OP_ROUTE as PO_ROUTE } from "../wire/policyd";
 export const CAPABILITY_BYTES_MAX: u32 = 48;
 export const DELEGATE_BUDGET_NS: u64 = IPC_DELEGATE_WAIT_NS;
 
@@ -50,7 +45,7 @@ export function delegateFailures(): u64 {
 
 /** The shared decoder: DELEGATE_ALLOWED, DELEGATE_DENIED, or why the frame is no decision. Pure. */
 export function decodeDelegated(nonce: u64, frame: usize, length: u32): i32 {
-  return decodeDecision(PO, PO_CHECK_CAP_DELEGATED, nonce, frame, length);
+  return decodeDecision(PO, PO_OP_CHECK_CAP_DELEGATED, nonce, frame, length);
 }
 
 /** The same for any op of policyd that decides. */
@@ -108,8 +103,8 @@ function askPolicy(subject: SenderId, capability: string, policyd: u32): i32 {
   const length = <u32>capability.length;
   if (length == 0 || length > CAPABILITY_BYTES_MAX) return DELEGATE_NAME;
   const deadline_ns = deadlineIn(DELEGATE_BUDGET_NS);
-  beginRequest(PO, PO_CHECK_CAP_DELEGATED).putU64(subject.value).putU8(<u8>length).putText(capability);
-  return askBegun(PO, PO_CHECK_CAP_DELEGATED, policyd, deadline_ns);
+  beginRequest(PO, PO_OP_CHECK_CAP_DELEGATED).putU64(subject.value).putU8(<u8>length).putText(capability);
+  return askBegun(PO, PO_OP_CHECK_CAP_DELEGATED, policyd, deadline_ns);
 }
 
 function askBegun(protocol: Protocol, op: u8, policyd: u32, deadline_ns: u64): i32 {

@@ -90,6 +90,10 @@ export const DG: Protocol = Protocol.of(0x44, 0x47, 1, 4, false);
 export const IN: Protocol = Protocol.of(0x49, 0x4e, 1, 4, true);
 export const IN_PING: u8 = 2;
 export const IN_GO: u8 = 3;
+/** name_len u8, name, to init-lite: ends a service, for a sender to which policyd allows proc.kill. No answer: its handle dies. */
+export const IN_KILL: u8 = 4;
+/** To policyd: moves a SEND capability to a logd that was started again. */
+export const IN_LOGD: u8 = 5;
 
 @inline
 export function loadNonce(at: usize, bytes: u32): u64 {

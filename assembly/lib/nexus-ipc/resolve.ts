@@ -7,11 +7,10 @@ import { E_BAD_HANDLE, E_DEAD } from "../../gen/errors";
 import { IPC_LOOKUP_WAIT_NS } from "../../gen/limits";
 import { SLOT_SAMGRD } from "../../gen/slots";
 import { sys_cap_close } from "../../gen/syscalls";
+import { SM_OP_LOOKUP, SM_OP_LOOKUP_QUERY } from "../wire/samgrd";
 import { beginRequest, callRequest, reply } from "./client";
 import { REPLY_OK, SM } from "./frame";
 
-export const SM_LOOKUP: u8 = 2;
-export const SM_LOOKUP_QUERY: u8 = 7;
 export const LOOKUP_BUDGET_NS: u64 = IPC_LOOKUP_WAIT_NS;
 export const ROUTE_NAME_BYTES_MAX: u32 = 31;
 /** samgrd answered, but not with a capability: its status is in `lookupStatus`. */
@@ -32,12 +31,12 @@ export function lookupStatus(): u8 {
 /** LOOKUP: nonce, name_len u8, name; the reply's moved capability is the result. Returns a handle (>= 0, owned by the caller)
  *  or a negative kernel error, REPLY_* or RESOLVE_REFUSED. */
 export function lookup(name: string, samgrd: u32 = SLOT_SAMGRD): i32 {
-  return ask(SM_LOOKUP, name, samgrd);
+  return ask(SM_OP_LOOKUP, name, samgrd);
 }
 
 /** LOOKUP_QUERY: the same with the query right of logd or metricsd, which policyd must allow the caller (log.query). */
 export function lookupQuery(name: string, samgrd: u32 = SLOT_SAMGRD): i32 {
-  return ask(SM_LOOKUP_QUERY, name, samgrd);
+  return ask(SM_OP_LOOKUP_QUERY, name, samgrd);
 }
 
 function ask(op: u8, name: string, samgrd: u32): i32 {

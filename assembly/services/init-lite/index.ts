@@ -10,7 +10,7 @@ import { SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID, SVC_SELFTEST_ID } from 
 import { sys_console_line, sys_process_kill } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
 import {
-  beginRequest, delegateCheck, IN, IN_GO, Request, sendRequest, serve, serverOnNotify, serverRoute,
+  beginRequest, delegateCheck, IN, IN_GO, IN_KILL, Request, sendRequest, serve, serverOnNotify, serverRoute,
 } from "../../lib/nexus-ipc/index";
 import { handleOf } from "./grants";
 import { idOf, indexOf, manifestRead, nameBytes, nameOf, serviceCount, startsAtBoot } from "./manifest";
@@ -21,8 +21,6 @@ import { leftOut, withoutRead } from "./without";
 
 export const vigil_abi: i32 = 1;
 
-/** KILL name: ends a service, for a sender to which policyd allows proc.kill. No answer: the caller sees the dead handle. */
-const IN_KILL: u8 = 4;
 const LINE_BYTES: u32 = 96;
 const lineBuffer: usize = memory.data(96);
 const line: Writer = changetype<Writer>(memory.data(16, 4));

@@ -6,7 +6,7 @@ import { KERNEL_SERVICES_MAX } from "../../gen/limits";
 import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID } from "../../gen/services";
 import { MUT_INIT_RESTARTS_FOREVER, mutant } from "../../gen/mutants";
 import { sys_cap_clone, sys_cap_close, sys_process_create, sys_process_event, sys_process_start } from "../../gen/syscalls";
-import { beginRequest, callRequest, IN, IN_PING, reply, REPLY_OK, sendRequest, SM } from "../../lib/nexus-ipc/index";
+import { beginRequest, callRequest, IN, IN_LOGD, IN_PING, reply, REPLY_OK, sendRequest, SM } from "../../lib/nexus-ipc/index";
 import { SM_OK, SM_OP_REGISTER } from "../../lib/wire/samgrd";
 import { grantSlots, handleOf, takeHandle } from "./grants";
 import { idOf, indexOf, nameBytes, nameOf, restartBudget, startsAtBoot } from "./manifest";
@@ -18,8 +18,6 @@ const REGISTER_BUDGET_NS: u64 = 1_000_000_000;
 const SEND: u32 = 1;
 const SEND_CLONE: u32 = 5;
 const QUERY: u32 = 16;
-/** To policyd: moves a SEND capability to a logd that was started again. */
-const IN_LOGD: u8 = 5;
 const EVENTS_MAX: u32 = KERNEL_SERVICES_MAX;
 const restarts: StaticArray<u32> = new StaticArray<u32>(KERNEL_SERVICES_MAX);
 const eventMeta: usize = memory.data(32, 8);

@@ -8,7 +8,7 @@ import { MUT_POLICYD_ACCEPTS_TRAILING, MUT_POLICYD_READY_EVIDENCE_BROKEN, mutant
 import { SVC_INIT_LITE_ID } from "../../gen/services";
 import { sys_console_line } from "../../gen/syscalls";
 import {
-  PO, PO3, Request, Writer, serve, serverAlsoServes, serverOnTick, serverRoute, serverRouteInit,
+  IN_LOGD, PO, PO3, Request, Writer, serve, serverAlsoServes, serverOnTick, serverRoute, serverRouteInit,
 } from "../../lib/nexus-ipc/index";
 import {
   PO_ALLOW, PO_CAP_BYTES_MAX, PO_DENY, PO_MALFORMED, PO_OP_CHECK_CAP, PO_OP_CHECK_CAP_DELEGATED, PO_OP_EXEC,
@@ -20,8 +20,6 @@ import { tableFailLine, tableFailReason, tableLoad, tableRow } from "./table";
 
 export const vigil_abi: i32 = 1;
 
-/** init-lite's op that moves a fresh SEND capability to logd here after logd was restarted. */
-const IN_LOGD: u8 = 5;
 const lineBuffer: usize = memory.data(128);
 const lineWriter: Writer = changetype<Writer>(memory.data(16, 4));
 let loaded: bool = false;

@@ -17,7 +17,7 @@ import {
   TRAP_ILLEGAL_INSTRUCTION, TRAP_INT_OVERFLOW, TRAP_OOB_READ, TRAP_OOB_WRITE, TRAP_STACK_OVERFLOW, TRAP_UNREACHABLE,
   TRAP_WILD_ACCESS,
 } from "../../gen/traps";
-import { beginRequest, callRequest, IN, lookup, lookupStatus, reply, REPLY_OK, sendRequest } from "../../lib/nexus-ipc/index";
+import { beginRequest, callRequest, IN, IN_KILL, lookup, lookupStatus, reply, REPLY_OK, sendRequest } from "../../lib/nexus-ipc/index";
 import {
   FLOAT_STEPS, floatSeries, FX_COUNT, FX_FP_RESULT, FX_FP_START, FX_GROW, FX_LOOP, FX_TRAP,
 } from "../../lib/wire/probe";
@@ -31,7 +31,6 @@ import {
   CALL_BUDGET_NS, PROBE_A, PROBE_B, PROBE_C, probeAgain, probeCall, probeChecksum, probeHandle, probeRequest, probeSend, routeOf,
 } from "./probe";
 
-const IN_KILL: u8 = 4;
 export const RESTART_LOOKS: u32 = 50;
 const RESTART_LOOK_NS: u64 = 2_000_000;
 const PREEMPTIONS: u32 = 6;
