@@ -6,7 +6,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { fields } from '../runtime/bridge/protocol.js';
-import type { Capture } from '../runtime/bridge/sources/replay.js';
+import { renderCapture as render, type Capture } from '../runtime/bridge/sources/replay.js';
+
+export { render };
 
 const LINES_MAX = 4096;
 const ENTITY_GROUP_GPU = 1;
@@ -73,14 +75,6 @@ function convertLine(line: string, entities: Map<number, Capture['entities'][num
   if (samples.some((sample) => sample.entityId === id && sample.fieldId === field.id)) throw new Error(`${name!} of gpu ${id} twice`);
   samples.push({ group: ENTITY_GROUP_GPU, entityId: id, fieldId: field.id, type: field.type, status: 0, tsUs: '0',
     value: field.type === 'int64' ? valueText! : String(Number(valueText!)) });
-}
-
-/** The capture as the file holds it: one entity or sample a line. */
-export function render(capture: Capture): string {
-  const { entities, samples, ...head } = capture;
-  const list = (items: readonly unknown[]): string => items.map((item) => `    ${JSON.stringify(item)}`).join(',\n');
-  const top = Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`).join(',\n');
-  return `{\n${top},\n  "entities": [\n${list(entities)}\n  ],\n  "samples": [\n${list(samples)}\n  ]\n}\n`;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

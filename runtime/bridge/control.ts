@@ -27,6 +27,30 @@ export interface GuestStatus {
   readonly services: readonly ServiceStatus[];
 }
 
+/** Which points HISTORY is asked for: level 0 raw intervals, 1 windows of 10 s, 2 of 60 s; times in ns of the retention clock. */
+export interface HistoryAsk {
+  readonly level: 0 | 1 | 2; readonly name: string; readonly fromNs?: bigint; readonly toNs?: bigint;
+  /** id of the service that measured; absent: any */
+  readonly sender?: bigint;
+  /** canonical labels; absent: any */
+  readonly labels?: string;
+}
+/** One window of one series. A gauge's numbers are signed. */
+export interface HistoryPoint {
+  readonly startNs: bigint; readonly widthNs: bigint; readonly sender: bigint; readonly kind: number; readonly unit: number;
+  readonly open: boolean; readonly otherBounds: boolean; readonly count: bigint; readonly sum: bigint; readonly min: bigint;
+  readonly max: bigint; readonly last: bigint; readonly buckets: readonly bigint[]; readonly labels: string;
+}
+export interface HistoryPage {
+  /** cursor of the next page, null after the last */
+  readonly next: bigint | null;
+  readonly clockNs: bigint; readonly offsetNs: bigint; readonly unreadable: boolean; readonly waiting: boolean;
+  readonly points: readonly HistoryPoint[];
+}
+const HISTORY_END = 0xffff_ffff_ffff_ffffn;
+const ANY_LABELS = 0xffff;
+const GAUGE = 2;
+
 /** The guest refused: `status` is a name of abi/bridge.toml. */
 export class ControlError extends Error {
   constructor(readonly status: string, message: string) { super(message); }
@@ -84,6 +108,40 @@ export const ControlProtocol = {
   decodeSeries(payload: Buffer): Buffer {
     return accepted(payload).rest();
   },
+  /** The body of metricsd's RANGE (docs/format/wire-metricsd.md). */
+  encodeHistory(ask: HistoryAsk, cursor: bigint): Buffer {
+    const out = Buffer.alloc(40);
+    out.writeUInt8(ask.level, 0);
+    out.writeBigUInt64LE(ask.fromNs ?? 0n, 4);
+    out.writeBigUInt64LE(ask.toNs ?? 2n ** 63n, 12);
+    out.writeBigUInt64LE(cursor, 20);
+    out.writeBigUInt64LE(ask.sender ?? 0n, 28);
+    out.writeUInt8(ask.name.length, 37);
+    out.writeUInt16LE(ask.labels?.length ?? ANY_LABELS, 38);
+    return Buffer.concat([out, Buffer.from(ask.name + (ask.labels ?? ''), 'latin1')]);
+  },
+  decodeHistory(payload: Buffer): HistoryPage {
+    const cursor = accepted(payload);
+    const next = cursor.u64();
+    const [clockNs, offsetNs] = [cursor.u64(), cursor.u64()];
+    const [count, flags] = [cursor.u16(), cursor.u16()];
+    const points = Array.from({ length: count }, () => {
+      const [startNs, widthNs, sender] = [cursor.u64(), cursor.u64(), cursor.u64()];
+      const [kind, unit, buckets, pointFlags, labels] = [cursor.u8(), cursor.u8(), cursor.u8(), cursor.u8(), cursor.u16()];
+      cursor.u16();
+      const value = (): bigint => (kind === GAUGE ? BigInt.asIntN(64, cursor.u64()) : cursor.u64());
+      const [updates, sum, min, max, last] = [cursor.u64(), value(), value(), value(), value()];
+      const counts = Array.from({ length: buckets }, () => cursor.u64());
+      return {
+        startNs, widthNs, sender, kind, unit, open: (pointFlags & 1) !== 0, otherBounds: (pointFlags & 2) !== 0,
+        count: updates, sum, min, max,
+        last, buckets: counts, labels: cursor.text(labels),
+      };
+    });
+    if (cursor.rest().length > 0) throw new RangeError('a page of history with bytes to spare');
+    const end = next === HISTORY_END ? null : next;
+    return { next: end, clockNs, offsetNs, unreadable: (flags & 1) !== 0, waiting: (flags & 2) !== 0, points };
+  },
   encodeStatus(names: readonly string[]): Buffer {
     return Buffer.concat([Buffer.from([names.length]), ...names.map((name) => Buffer.from([name.length, ...Buffer.from(name, 'ascii')]))]);
   },
@@ -139,6 +197,10 @@ export class ControlClient {
   /** A page of metricsd's SNAPSHOT, undecoded. */
   async series(cursor: number, max = 64): Promise<Buffer> {
     return ControlProtocol.decodeSeries(await this.ask('series', ControlProtocol.encodeSeries(cursor, max)));
+  }
+  /** A page of what series did in past windows. */
+  async history(ask: HistoryAsk, cursor = 0n): Promise<HistoryPage> {
+    return ControlProtocol.decodeHistory(await this.ask('history', ControlProtocol.encodeHistory(ask, cursor)));
   }
   /** Guest time, kernel counters, ports, and the named services. */
   async status(names: readonly string[] = []): Promise<GuestStatus> {

@@ -3,7 +3,8 @@
 // Invariant: lengths are checked before any field is read; a short or long request is `bad_request`, never an exception
 // of another kind. Limits: counts as in abi/bridge.toml; a page never exceeds PAYLOAD_BYTES_MAX.
 import { PAYLOAD_BYTES_MAX } from './codec.js';
-import { limit, sourceCode, statusCode, valueType } from './protocol.js';
+import { catalogField } from './catalog.js';
+import { limit, sampleKind, sourceCode, statusCode, valueType } from './protocol.js';
 import { SourceError, type Entity, type Sample, type WatchRequest } from './source.js';
 
 /** Error reply: the status byte alone. */
@@ -115,6 +116,8 @@ function encodeEntity(entity: Entity): Buffer {
   const head = Buffer.alloc(limit('entity_fixed_bytes'));
   head.writeUInt8(entity.group, 0);
   texts.forEach((text, i) => head.writeUInt8(text.length, 1 + i));
+  head.writeUInt8(entity.parent?.group ?? 0, 5);
+  head.writeUInt16LE(entity.parent?.id ?? 0, 6);
   head.writeUInt32LE(entity.id, 8);
   return Buffer.concat([head, ...texts]);
 }
@@ -126,6 +129,7 @@ function encodeSample(sample: Sample): Buffer {
   out.writeUInt16LE(sample.fieldId, 2);
   out.writeUInt32LE(sample.entityId, 4);
   out.writeInt32LE(sample.status, 8);
+  out.writeUInt32LE(sampleKind(catalogField(sample.fieldId)?.kind ?? 'gauge'), 12);
   out.writeBigInt64LE(sample.tsUs, 16);
   if (sample.type === valueType('double')) out.writeDoubleLE(Number(sample.value), 24);
   else out.writeBigInt64LE(BigInt(sample.value), 24);

@@ -48,6 +48,7 @@ const types = codes('type');
 const statuses = codes('status');
 const sources = codes('source');
 const valueTypes = codes('value_type');
+const sampleKinds = codes('sample_kind');
 
 /** Protocol version of every frame. */
 export const VERSION = Number(table['version']);
@@ -59,6 +60,8 @@ export const typeCode = (name: string): number => need(types, 'type', name);
 export const statusCode = (name: string): number => need(statuses, 'status', name);
 export const sourceCode = (name: string): number => need(sources, 'source', name);
 export const valueType = (name: string): number => need(valueTypes, 'value_type', name);
+/** What a value is (gauge, counter, rate, last), as each sample says it. */
+export const sampleKind = (name: string): number => need(sampleKinds, 'sample kind', name);
 export const statusName = (code: number): string => nameOf(statuses, code);
 
 function nameOf(map: Readonly<Record<string, number>>, code: number): string {

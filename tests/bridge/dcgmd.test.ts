@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { FrameDecoder, encodeFrame, type Frame } from '../../runtime/bridge/codec.js';
 import { defaultFixture } from '../../runtime/bridge/index.js';
-import { answer as answerHost, type Clock } from '../../runtime/bridge/session.js';
+import { Dialogue, type Clock } from '../../runtime/bridge/session.js';
 import { SourceError, type Sample, type Source } from '../../runtime/bridge/source.js';
 import { ReplaySource, loadCapture } from '../../runtime/bridge/sources/replay.js';
 import { Host, buildModule, type Outcome, type Peer, type PeerAnswer, type PeerMessage, type Script, type Step } from '../../runtime/node/index.js';
@@ -26,7 +26,14 @@ class FakePort {
   writeStatus = 0;
   onWrite: (nowNs: bigint) => void = () => undefined;
   mangle: (frame: Frame) => Buffer[] = (frame) => [encodeFrame(frame)];
-  constructor(public source: Source) {}
+  private dialogue: Dialogue | null = null;
+  constructor(private current: Source) {}
+  get source(): Source { return this.current; }
+  set source(source: Source) { this.current = source; this.dialogue = null; }
+  private answerHost(frame: Frame): Frame {
+    this.dialogue ??= new Dialogue(this.current, clock, () => undefined);
+    return this.dialogue.answerNow(frame);
+  }
 
   readonly peer: Peer = (message: PeerMessage): PeerAnswer => {
     const bytes = Buffer.from(message.bytes);
@@ -40,7 +47,7 @@ class FakePort {
       if (this.writeStatus !== 0) return answer(bytes, this.writeStatus);
       for (const frame of this.decoder.push(bytes.subarray(12))) {
         this.requests.push(frame.type);
-        this.outgoing.push(...this.mangle(answerHost(this.source, frame, clock, () => undefined)));
+        this.outgoing.push(...this.mangle(this.answerHost(frame)));
       }
       return answer(bytes, 0);
     }

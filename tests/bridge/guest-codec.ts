@@ -62,6 +62,20 @@ export class GuestDecoder {
     return this.exports['crc']!(bytes.length) >>> 0;
   }
 
+  /** The UUIDs that dcgmd keeps of entity records, by `group:id`; null when it finds them malformed. */
+  entities(records: Uint8Array, places: readonly { group: number; id: number }[]): string[] | null {
+    this.bytes(this.exports['input']!(), records.length).set(records);
+    if (this.exports['takeEntities']!(records.length, places.length) !== places.length) return null;
+    return places.map(({ group, id }) =>
+      Buffer.from(this.bytes(this.exports['entityUuid']!(group, id), this.exports['entityUuidBytes']!(group, id))).toString('latin1'));
+  }
+
+  /** The eight fields of one sample as dcgmd reads them. */
+  sample(record: Uint8Array): bigint[] {
+    this.bytes(this.exports['input']!(), record.length).set(record);
+    return Array.from({ length: 8 }, (_, which) => this.exports['sampleField']!(0, which) as unknown as bigint);
+  }
+
   private drain(frames: Frame[]): void {
     const call = (name: string): number => this.exports[name]!();
     while (call('next') !== 0) {

@@ -251,3 +251,26 @@ test('control port: a service that does not answer is unavailable, one that refu
       [u8(statusCode('permission_denied')), u8(statusCode('unavailable'))]);
   });
 });
+
+test('control port: history hands the question to metricsd as it is, and its refusals have names', () => {
+  const device = new SerialDevice();
+  device.hostConnected.add(CONTROL);
+  let status = 0;
+  const metricsd: Peer = ({ bytes }) => {
+    assert.equal(bytes[3], 13, 'RANGE');
+    return answer(bytes, status, status === 0 ? Buffer.concat([Buffer.from('points'), Buffer.from(bytes).subarray(8)]) : Buffer.alloc(0));
+  };
+  const host = start(device, { peers: { metricsd } });
+  const decoder = new FrameDecoder();
+  const asked = ControlProtocol.encodeHistory({ level: 1, name: 'c' }, 7n);
+  run(host, function* () {
+    for (const [answered, name] of [[0, ''], [7, 'unavailable'], [5, 'permission_denied'], [1, 'bad_request'], [6, 'bad_request']] as const) {
+      status = answered;
+      device.hostSend(host, CONTROL, control('history', answered + 1, asked));
+      yield* host.notify(1n);
+      const [frame] = decoder.push(device.takeTransmitted(CONTROL));
+      const wanted = answered === 0 ? Buffer.concat([u8(0), Buffer.from('points'), asked]) : u8(statusCode(name));
+      assert.deepEqual(frame!.payload, wanted);
+    }
+  });
+});

@@ -15,7 +15,7 @@ const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 const table = parse(read('abi/bridge.toml')) as unknown as {
   version: number; magic: string; limits: Record<string, number>;
   type: { code: number; name: string }[]; status: { code: number; name: string }[]; source: { code: number; name: string }[];
-  value_type: { code: number; name: string }[];
+  value_type: { code: number; name: string }[]; sample_kind: { code: number; name: string }[];
 };
 
 /** Constants `export const PREFIX_NAME: type = number;` of a source file. */
@@ -29,7 +29,7 @@ function constants(source: string, prefix: string): Map<string, number> {
 
 const guest = read('assembly/lib/wire/bridge.ts');
 for (const [key, prefix] of [['type', 'BRIDGE_TYPE_'], ['status', 'BRIDGE_STATUS_'], ['source', 'BRIDGE_SOURCE_'],
-  ['value_type', 'BRIDGE_VALUE_TYPE_']] as const) {
+  ['value_type', 'BRIDGE_VALUE_TYPE_'], ['sample_kind', 'BRIDGE_SAMPLE_KIND_']] as const) {
   test(`guest ${key} codes are the table's`, () => {
     assert.deepEqual(constants(guest, prefix), new Map(table[key].map(({ name, code }) => [name, code])));
   });

@@ -27,6 +27,7 @@ export const BRIDGE_TYPE_CLOSE: u8 = 0x07;
 export const BRIDGE_TYPE_LOGS: u8 = 0x20;
 export const BRIDGE_TYPE_SERIES: u8 = 0x21;
 export const BRIDGE_TYPE_STATUS: u8 = 0x22;
+export const BRIDGE_TYPE_HISTORY: u8 = 0x23;
 
 export const BRIDGE_STATUS_OK: u8 = 0;
 export const BRIDGE_STATUS_UNAVAILABLE: u8 = 1;
@@ -44,6 +45,12 @@ export const BRIDGE_STATUS_OVER_LIMIT: u8 = 11;
 export const BRIDGE_SOURCE_REPLAY: u8 = 1;
 export const BRIDGE_SOURCE_STUB: u8 = 2;
 export const BRIDGE_SOURCE_DCGM: u8 = 3;
+export const BRIDGE_SOURCE_NVML: u8 = 4;
+/** What a sample's value is, in its bytes 12 to 15: a level, cumulative, per second, or the newest code. */
+export const BRIDGE_SAMPLE_KIND_GAUGE: u32 = 0;
+export const BRIDGE_SAMPLE_KIND_COUNTER: u32 = 1;
+export const BRIDGE_SAMPLE_KIND_RATE: u32 = 2;
+export const BRIDGE_SAMPLE_KIND_LAST: u32 = 3;
 export const BRIDGE_VALUE_TYPE_INT64: u8 = 105;
 export const BRIDGE_VALUE_TYPE_DOUBLE: u8 = 100;
 

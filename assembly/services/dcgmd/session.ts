@@ -6,7 +6,7 @@
 import { DCGMD_PAGES_MAX, DCGMD_SCRAPE_PERIOD_NS } from "../../gen/limits";
 import { Reader } from "../../lib/nexus-ipc/index";
 import {
-  BRIDGE_SAMPLE_BYTES, BRIDGE_SOURCE_DCGM, BRIDGE_SOURCE_REPLAY, BRIDGE_SOURCE_STUB, BRIDGE_STATUS_ALREADY_CONNECTED,
+  BRIDGE_SAMPLE_BYTES, BRIDGE_SOURCE_DCGM, BRIDGE_SOURCE_NVML, BRIDGE_SOURCE_REPLAY, BRIDGE_SOURCE_STUB, BRIDGE_STATUS_ALREADY_CONNECTED,
   BRIDGE_TYPE_CLOSE, BRIDGE_TYPE_CONNECT, BRIDGE_TYPE_ENUMERATE, BRIDGE_TYPE_LATEST_VALUES, BRIDGE_TYPE_VERSION,
   BRIDGE_TYPE_WATCH, BRIDGE_VERSION,
 } from "../../lib/wire/bridge";
@@ -41,6 +41,7 @@ export function sessionCount(): u64 {
 export function sourceLabel(): string {
   if (source == BRIDGE_SOURCE_REPLAY) return "replay";
   if (source == BRIDGE_SOURCE_STUB) return "stub";
+  if (source == BRIDGE_SOURCE_NVML) return "nvml";
   return source == BRIDGE_SOURCE_DCGM ? "dcgm" : "none";
 }
 
@@ -75,7 +76,7 @@ function connect(): i32 {
   body.takeU32();
   body.takeBytes(<u32>body.takeU8());
   if (!body.finished || protocol != <u16>BRIDGE_VERSION) return LINK_MALFORMED;
-  if (named < BRIDGE_SOURCE_REPLAY || named > BRIDGE_SOURCE_DCGM) return LINK_MALFORMED;
+  if (named < BRIDGE_SOURCE_REPLAY || named > BRIDGE_SOURCE_NVML) return LINK_MALFORMED;
   if (source != 0 && named != source) return LINK_MALFORMED;
   source = named;
   sessions++;

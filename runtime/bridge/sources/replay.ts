@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: replay of a recorded capture (docs/format/bridge.md, "capture file") as a source.
-// Invariant: hands out exactly the recorded values; only times are rebased: the capture's instant becomes "now".
+// Invariant: hands out exactly the recorded values; only times are rebased: the frame's instant becomes "now".
 // A watched cell that the capture lacks answers status -14 (no data) with the blank of its type, as an engine would.
-// Limits: entities, fields and watches as in abi/bridge.toml.
+// Limits: entities as in abi/bridge.toml, capture_frames_max frames; a capture of several frames repeats from its first.
 import { readFileSync } from 'node:fs';
-import { fields, limit, valueType } from '../protocol.js';
-import { SourceError, type Entity, type Sample, type Source, type WatchRequest } from '../source.js';
+import { catalogField, type CatalogField } from '../catalog.js';
+import { blankOf } from '../dcgm/blanks.js';
+import { DCGM_NO_DATA } from '../dcgm/returns.js';
+import { limit, valueType } from '../protocol.js';
+import type { Entity, EntityRef, Sample } from '../source.js';
+import { TimelineSource, type MonotonicMs } from './timeline.js';
 
-/** A capture file: entities, and values by raw field id. `value` is a decimal string (exact for 64-bit integers). */
+/** One recorded value; `value` is a decimal string (exact for 64-bit integers). */
+export interface CaptureSample {
+  readonly group: number; readonly entityId: number; readonly fieldId: number; readonly type: 'int64' | 'double';
+  readonly status: number; readonly tsUs: string; readonly value: string;
+}
+/** The values of one instant, host wall time in microseconds. */
+export interface CaptureFrame { readonly atUs: string; readonly samples: readonly CaptureSample[] }
+/** A capture file. `samples` is its first frame, taken at `capturedUs`; `frames` are those that follow. */
 export interface Capture {
   readonly schema: 'vigil-gpu-capture-1'; readonly provenance: string; readonly capturedUs: string; readonly dcgmVersion: string;
-  readonly entities: readonly Entity[];
-  readonly samples: readonly {
-    readonly group: number; readonly entityId: number; readonly fieldId: number; readonly type: 'int64' | 'double';
-    readonly status: number; readonly tsUs: string; readonly value: string;
-  }[];
+  readonly entities: readonly Entity[]; readonly samples: readonly CaptureSample[]; readonly frames?: readonly CaptureFrame[];
 }
-
-const NO_DATA = -14;
-const NOT_FOUND_BLANK_INT64 = 0x7ffffffffffffff1n;
-const NOT_FOUND_BLANK_DOUBLE = 2 ** 47 + 1;
 
 /** Reads and checks a capture file. Throws Error with the field at fault. */
 export function loadCapture(path: string): Capture {
@@ -33,89 +36,67 @@ export function loadCapture(path: string): Capture {
       if (!/^[\x20-\x7e]*$/.test(text) || text.length > textMax) throw new Error(`${path}: entity ${entity.id}: bad text`);
     }
   }
-  for (const sample of capture.samples) {
+  const frames = capture.frames ?? [];
+  if (frames.length >= limit('capture_frames_max')) throw new Error(`${path}: more than ${limit('capture_frames_max')} frames`);
+  let before = BigInt(capture.capturedUs);
+  for (const frame of frames) {
+    if (BigInt(frame.atUs) <= before) throw new Error(`${path}: frame at ${frame.atUs} is not later than the one before`);
+    before = BigInt(frame.atUs);
+  }
+  for (const sample of [capture.samples, ...frames.map(({ samples }) => samples)].flat()) {
     if (sample.type !== 'int64' && sample.type !== 'double') throw new Error(`${path}: sample type ${String(sample.type)}`);
+    if (catalogField(sample.fieldId) === undefined) throw new Error(`${path}: field ${sample.fieldId} is not in the catalogue`);
   }
   return capture;
 }
 
+/** A capture as its file: one entity, and one sample, a line. */
+export function renderCapture(capture: Capture): string {
+  const { entities, samples, frames, ...head } = capture;
+  const list = (items: readonly unknown[]): string => items.map((item) => `    ${JSON.stringify(item)}`).join(',\n');
+  const top = Object.entries(head).map(([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(',\n');
+  const frame = ({ atUs, samples: own }: CaptureFrame): string => `  {"atUs": ${JSON.stringify(atUs)}, "samples": [\n${list(own)}\n  ]}`;
+  const more = frames === undefined || frames.length === 0 ? '' : `,\n  "frames": [\n${frames.map(frame).join(',\n')}\n  ]`;
+  return `{\n${top},\n  "entities": [\n${list(entities)}\n  ],\n  "samples": [\n${list(samples)}\n  ]${more}\n}\n`;
+}
+
+interface Frame { readonly atUs: bigint; readonly cells: ReadonlyMap<string, CaptureSample> }
+
 /** Replays one capture for as long as it is asked. */
-export class ReplaySource implements Source {
-  readonly label = 'replay';
-  private connected = false;
-  private watches = new Map<number, WatchRequest>();
-  private nextWatch = 1;
-  private readonly cells = new Map<string, Capture['samples'][number]>();
+export class ReplaySource extends TimelineSource {
+  private readonly frames: readonly Frame[];
 
-  constructor(private readonly capture: Capture) {
-    for (const sample of capture.samples) this.cells.set(key(sample.group, sample.entityId, sample.fieldId), sample);
-  }
-
-  connect(): void {
-    if (this.connected) throw new SourceError('already_connected', 'one session at a time');
-    this.connected = true;
-  }
-
-  startEmbedded(): void {
-    throw new SourceError('unsupported', 'a replay has no engine to start');
-  }
-
-  enumerate(): readonly Entity[] {
-    this.needSession();
-    return this.capture.entities;
-  }
-
-  watch(request: WatchRequest): number {
-    this.needSession();
-    if (this.watches.size >= limit('watches_max')) throw new SourceError('over_limit', 'too many watches');
-    if (request.fieldIds.length === 0) throw new SourceError('bad_request', 'a watch names at least one field');
-    for (const fieldId of request.fieldIds) {
-      if (fieldRow(fieldId) === undefined) throw new SourceError('field_not_supported', `field ${fieldId}`);
-    }
-    for (const { group, id } of request.entities) {
-      if (!this.capture.entities.some((entity) => entity.group === group && entity.id === id)) {
-        throw new SourceError('entity_not_found', `entity ${group}:${id}`);
-      }
-    }
-    const id = this.nextWatch++;
-    this.watches.set(id, request);
-    return id;
-  }
-
-  latestValues(watchId: number, wallNs: bigint): readonly Sample[] {
-    this.needSession();
-    const watch = this.watches.get(watchId);
-    if (watch === undefined) throw new SourceError('bad_request', `watch ${watchId} is not known`);
-    const shiftUs = wallNs / 1000n - BigInt(this.capture.capturedUs);
-    const entities = watch.entities.length > 0 ? watch.entities : this.capture.entities;
-    return entities.flatMap(({ group, id }) => watch.fieldIds.map((fieldId) => this.cell(group, id, fieldId, shiftUs)));
+  constructor(private readonly capture: Capture, nowMs?: MonotonicMs) {
+    super(nowMs);
+    const all = [{ atUs: capture.capturedUs, samples: capture.samples }, ...(capture.frames ?? [])];
+    this.frames = all.map(({ atUs, samples }) => ({ atUs: BigInt(atUs),
+      cells: new Map(samples.map((sample) => [key(sample, sample.entityId, sample.fieldId), sample])) }));
   }
 
   version(): string {
     return `source:replay;dcgm:${this.capture.dcgmVersion};schema:${this.capture.schema};`;
   }
 
-  close(): void {
-    this.connected = false;
-    this.watches.clear();
-  }
+  protected entitiesAt(): readonly Entity[] { return this.capture.entities; }
 
-  private cell(group: number, entityId: number, fieldId: number, shiftUs: bigint): Sample {
-    const type = valueType(fieldRow(fieldId)!.type);
-    const recorded = this.cells.get(key(group, entityId, fieldId));
-    if (recorded === undefined) {
-      const value = type === valueType('double') ? NOT_FOUND_BLANK_DOUBLE : NOT_FOUND_BLANK_INT64;
-      return { group, entityId, fieldId, type, status: NO_DATA, tsUs: 0n, value };
-    }
+  protected cell(entity: EntityRef, field: CatalogField, elapsedMs: number, nowUs: bigint): Sample {
+    const frame = this.frameAt(elapsedMs);
+    const recorded = frame.cells.get(key(entity, entity.id, field.id));
+    const place = { group: entity.group, entityId: entity.id, fieldId: field.id, type: valueType(field.type) };
+    if (recorded === undefined) return { ...place, status: DCGM_NO_DATA, tsUs: 0n, value: blankOf(field.type) };
     const value = recorded.type === 'double' ? Number(recorded.value) : BigInt(recorded.value);
-    return { group, entityId, fieldId, type: valueType(recorded.type), status: recorded.status,
-      tsUs: BigInt(recorded.tsUs) + shiftUs, value };
+    return { ...place, type: valueType(recorded.type), status: recorded.status, tsUs: BigInt(recorded.tsUs) + nowUs - frame.atUs, value };
   }
 
-  private needSession(): void {
-    if (!this.connected) throw new SourceError('not_connected', 'connect first');
+  /** The frame that an elapsed time falls into; after the last one, for as long as the one before lasted, it begins again. */
+  private frameAt(elapsedMs: number): Frame {
+    const [first, ...rest] = this.frames as [Frame, ...Frame[]];
+    const last = rest.at(-1);
+    if (last === undefined) return first;
+    const step = last.atUs - (rest.at(-2) ?? first).atUs;
+    const at = first.atUs + (BigInt(Math.floor(elapsedMs * 1000)) % (last.atUs + step - first.atUs));
+    return this.frames.findLast(({ atUs }) => atUs <= at) ?? first;
   }
 }
 
-const key = (group: number, entityId: number, fieldId: number): string => `${group}:${entityId}:${fieldId}`;
-const fieldRow = (id: number) => fields.find((field) => field.id === id);
+const key = ({ group }: { group: number }, id: number, fieldId: number): string => `${group}:${id}:${fieldId}`;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The HTTP side: /metrics, /-/healthy, /-/ready, /health and pages that others add. Loopback unless told otherwise.
+// Invariant: health and readiness are asked of the caller each time, never remembered; a page that fails is a 500 with its reason logged,
+// not a half page. Limits: HTTP_LIMITS; a request body is never read.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { Authenticator } from './auth.js';
+import type { WebConfig } from './web-config.js';
+
+export const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, connections: 64, headerBytes: 16 << 10 } as const;
+
+export interface Answer { readonly status: number; readonly type: string; readonly body: string }
+/** A page by its path; `query` and headers as they came. */
+export type Page = (request: { readonly query: URLSearchParams; readonly accept: string | undefined }) => Answer | Promise<Answer>;
+
+export interface HttpOptions {
+  readonly host: string; readonly port: number; readonly web: WebConfig;
+  readonly pages: ReadonlyMap<string, Page>;
+  readonly log?: (line: string) => void;
+}
+
+export interface HttpServer {
+  readonly port: number; readonly host: string;
+  readonly counters: { requests: number; unauthorized: number; failed: number };
+  close(): Promise<void>;
+}
+
+const SECURITY: Readonly<Record<string, string>> = {
+  'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY', 'referrer-policy': 'no-referrer', 'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'",
+};
+
+/** Plain text. */
+export const plain = (status: number, body: string): Answer => ({ status, type: 'text/plain; charset=utf-8', body: `${body}\n` });
+
+/** Listens. Rejects with the listen error (port in use, no permission). */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const log = options.log ?? (() => undefined);
+  const counters = { requests: 0, unauthorized: 0, failed: 0 };
+  const authenticator = options.web.users === null ? null : new Authenticator(options.web.users);
+
+  const handle = async (request: IncomingMessage): Promise<[Answer, Record<string, string>]> => {
+    counters.requests++;
+    if (authenticator !== null && !(await authenticator.allows(request.headers.authorization))) {
+      counters.unauthorized++;
+      return [plain(401, 'Unauthorized'), { 'www-authenticate': 'Basic realm="vigil"' }];
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') return [plain(405, 'only GET and HEAD'), { allow: 'GET, HEAD' }];
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    const page = options.pages.get(url.pathname);
+    if (page === undefined) return [plain(404, `no page ${url.pathname}`), {}];
+    return [await page({ query: url.searchParams, accept: request.headers.accept }), {}];
+  };
+
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+    handle(request)
+      .catch((error: unknown): [Answer, Record<string, string>] => {
+        counters.failed++;
+        log(`http: ${request.url ?? ''}: ${(error as Error).message}`);
+        return [plain(500, 'this page failed; see the log'), {}];
+      })
+      .then(([answer, more]) => {
+        const body = Buffer.from(answer.body);
+        response.writeHead(answer.status, {
+          ...SECURITY, ...options.web.headers, ...more, 'content-type': answer.type, 'content-length': body.length,
+        });
+        response.end(request.method === 'HEAD' ? undefined : body);
+      })
+      .catch((error: unknown) => { log(`http: ${(error as Error).message}`); response.destroy(); });
+  };
+
+  const limits = { headersTimeout: HTTP_LIMITS.headersMs, requestTimeout: HTTP_LIMITS.requestMs, maxHeaderSize: HTTP_LIMITS.headerBytes };
+  const { tls } = options.web;
+  const server: Server = tls === null ? createServer(limits, listener) : createTlsServer({ ...limits, ...tls }, listener);
+  server.maxConnections = HTTP_LIMITS.connections;
+  server.on('clientError', (_error, socket) => { socket.destroy(); });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(options.port, options.host, () => { server.off('error', reject); resolve(); });
+  });
+  return {
+    host: options.host, port: (server.address() as AddressInfo).port, counters,
+    close: () => new Promise((resolve) => {
+      server.close(() => { resolve(); });
+      server.closeAllConnections();
+    }),
+  };
+}
