@@ -52,6 +52,22 @@ qemu *ARGS: setup
 gdb *ARGS: setup
     {{ ts }} scripts/gdb.ts "$@"
 
+# Cut the power of the guest's disk N times and check everything acknowledged: just crash-test --runs 200 --seed random
+crash-test *ARGS: setup
+    {{ ts }} scripts/crash-test.ts "$@"
+
+# A day of guest time at the highest accepted rates, every limit held: just soak --hours 1
+soak *ARGS: setup
+    {{ ts }} scripts/soak.ts "$@"
+
+# Simulate power cuts of /state under Node: just crash-sim --crashes 1000000 --seed 7 --jobs 2
+crash-sim *ARGS: setup
+    {{ ts }} scripts/crash-sim.ts "$@"
+
+# Look into what a machine left behind: just vigil state fsck .vigil/state.img
+vigil *ARGS: setup
+    {{ ts }} scripts/vigil.ts "$@"
+
 # What this machine lacks, and the command that mends it
 doctor *ARGS:
     node scripts/doctor.mjs "$@"

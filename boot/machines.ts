@@ -26,6 +26,15 @@ export interface Sockets {
 /** How the console is wired: `pty` is the raw byte stream alone; `monitor` lets a person reach QEMU's monitor by Ctrl-A c. */
 export type Console = 'pty' | 'monitor';
 
+/** The disk of slot 2. scripts/lib/disk.ts makes one. */
+export interface Drive {
+  /** an image file; `throwaway`: a flush need not reach the host's disk, for nobody reads the image after this boot */
+  source: { file: string; throwaway: boolean } | { nbd: string };
+  readOnly?: boolean;
+  /** the device offers neither FLUSH nor a switch for its cache */
+  noFlush?: boolean;
+}
+
 /** Everything that decides an argv. */
 export interface MachineSpec {
   transport: Transport;
@@ -40,6 +49,8 @@ export interface MachineSpec {
   consoleLog?: string;
   /** false in the bench profile, which has no virtio device */
   devices: boolean;
+  /** absent: slot 2 stays empty */
+  drive?: Drive;
 }
 
 /** Keys of the kernel's command line. */
@@ -55,11 +66,16 @@ export interface BootArgs {
   diag?: boolean;
   /** services that init-lite leaves out of this boot */
   without?: readonly string[];
+  /** profile crash: which operations it performs; 8 hex digits each */
+  seed?: string;
+  round?: string;
+  /** profile soak: minutes of guest time */
+  minutes?: number;
 }
 
 /** The bench profile has no virtio device, so it boots without the services that prove one when they start. */
 export const BENCH_PROFILE = 'bench';
-const NEEDS_DEVICES: readonly string[] = ['rngd', 'portd', 'dcgmd'];
+const NEEDS_DEVICES: readonly string[] = ['statefsd', 'rngd', 'keystored', 'portd', 'dcgmd'];
 
 /** What a boot profile leaves out: whether the machine has virtio devices, and the services of `without`. */
 export function partsOf(profile: string): { devices: boolean; without?: readonly string[] } {
@@ -81,6 +97,9 @@ export function bootArgs(args: BootArgs): string {
     ['mutant', args.mutant === undefined ? undefined : String(args.mutant)],
     ['diag', args.diag === true ? 'on' : undefined],
     ['without', args.without?.join('.')],
+    ['seed', args.seed],
+    ['round', args.round],
+    ['minutes', args.minutes === undefined ? undefined : String(args.minutes)],
   ];
   const text = pairs
     .filter((pair): pair is [string, string] => pair[1] !== undefined)
@@ -111,7 +130,24 @@ function consoleArgs(kind: Console, log: string | undefined): string[] {
   return ['-chardev', `stdio,id=console,signal=off${copy}`, '-serial', 'chardev:console', '-monitor', 'none'];
 }
 
-/** Slot 0: entropy. Slot 1: the multiport console with the three host ports of portd. Everything else stays empty. */
+/** Slot 2: the disk of /state. An error is the guest's to handle: QEMU's default would stop the machine when the host's disk is full. */
+function driveArgs(drive: Drive): string[] {
+  const { source, readOnly = false, noFlush = false } = drive;
+  const protocol =
+    'nbd' in source
+      ? `driver=nbd,server.type=unix,server.path=${value(source.nbd)},export=state`
+      : `driver=file,filename=${value(source.file)}${source.throwaway ? ',cache.no-flush=on' : ''}`;
+  const format = `driver=raw,node-name=state,file=state-file${'file' in source && source.throwaway ? ',cache.no-flush=on' : ''}`;
+  const readOnlyArg = readOnly ? ',read-only=on' : '';
+  const cache = noFlush ? ',write-cache=off,config-wce=off' : '';
+  return [
+    '-blockdev', `${protocol},node-name=state-file${readOnlyArg}`,
+    '-blockdev', `${format}${readOnlyArg}`,
+    '-device', `virtio-blk-device,drive=state,bus=virtio-mmio-bus.2,werror=report,rerror=report${cache}`,
+  ];
+}
+
+/** Slot 0: entropy. Slot 1: the multiport console with the three host ports of portd. Slot 2: the disk. Everything else stays empty. */
 function deviceArgs(sockets: Sockets): string[] {
   return [
     '-device', 'virtio-rng-device,bus=virtio-mmio-bus.0',
@@ -149,6 +185,7 @@ export function qemuArgv(spec: MachineSpec): string[] {
     ...(spec.mode === 'run' ? [] : ICOUNT),
     ...consoleArgs(spec.console, spec.consoleLog),
     ...(spec.devices ? deviceArgs(spec.sockets) : []),
+    ...(spec.devices && spec.drive !== undefined ? driveArgs(spec.drive) : []),
     ...(spec.mode === 'gdb' ? ['-S', '-chardev', `socket,id=gdb,path=${spec.sockets.gdb},server=on,wait=off`, '-gdb', 'chardev:gdb'] : []),
     '-kernel', spec.kernelPath,
     '-initrd', spec.bundlePath,

@@ -24,6 +24,7 @@ export const FLAG_SPAWN_EXEC = 8;
 export const FLAG_BUNDLE = 16;
 export const FLAG_SHUTDOWN = 32;
 export const FLAG_LOG_QUERY = 64;
+export const FLAG_CRASH_WITHHELD = 128;
 
 /** One service of a bundle. Sizes in bytes, memory in pages of 64 KiB. */
 export interface BundleService {

@@ -12,6 +12,7 @@ import { loadAbi } from './lib/abi.js';
 import { writeBundle } from './lib/bundle.js';
 import { Compilers } from './lib/compilers.js';
 import { Failure, runMain, usage, wrong } from './lib/fail.js';
+import { buildHostModule, hostModules } from './lib/host-modules.js';
 import { withLock } from './lib/lock.js';
 import { loadMarkers } from './lib/markers.js';
 import { ROOT, type Flavour } from './lib/paths.js';
@@ -63,6 +64,9 @@ async function buildLocked(options: BuildOptions): Promise<number> {
     if (wanted.length === 0) usage(`--only ${only}: no such module; known: kernel, ${modules.map((m) => m.name).join(', ')}`);
     const facts = await buildAll(context, wanted, only === undefined);
     if (only === undefined) writeBundle(context, services, modules, facts);
+    if (only === undefined && flavour === 'shipping') {
+      for (const name of hostModules(root)) await buildHostModule(root, name, compilers, log, context.files);
+    }
     return steps;
   } finally {
     if (options.compilers === undefined) await compilers.close();

@@ -5,6 +5,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { bootAfterPast } from './gate/after.js';
 import { canaryCases, disagreement, uncovered, type CanaryCase } from './gate/canaries.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
 import { integerOf, parsed } from './gate/options.js';
@@ -79,7 +80,7 @@ async function main(): Promise<number> {
 async function tryOne(one: CanaryCase, timeoutMs: number, signal: AbortSignal): Promise<Outcome> {
   const { marker, canary, profile, transport } = one;
   if (signal.aborted) infra('interrupted');
-  const result = await boot({ transport, profile, stop: () => runWhole(timeoutMs), mutant: canary.mutant, signal });
+  const result = await bootAfterPast({ transport, profile, stop: () => runWhole(timeoutMs), mutant: canary.mutant, signal });
   const broken = result.result === 'infra';
   const why = broken ? (result.report[0] ?? 'infra') : disagreement(one, result.failure);
   const detail = why ?? failureTitle(result.failure!);

@@ -15,6 +15,7 @@ import { dropImage, findQemu, onPath, privateImage } from './gate/machine.js';
 import { parsed, transportOf } from './gate/options.js';
 import { mutantNumber } from './gate/session.js';
 import { labelled } from './gate/show.js';
+import { diskOf, prepareDrive } from './lib/disk.js';
 import { infra, runMain, usage } from './lib/fail.js';
 import { ROOT, pathsOf } from './lib/paths.js';
 
@@ -78,7 +79,7 @@ async function main(): Promise<number> {
     });
     const argv = qemuArgv({
       transport, mode: 'gdb', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append, sockets: image.sockets,
-      console: 'pty', devices,
+      console: 'pty', devices, drive: prepareDrive(diskOf(options.profile), image.dir),
     });
     // Its own process group, so that Ctrl-C in GDB interrupts the guest and does not end QEMU.
     const machine = spawn(qemu.path, argv, { stdio: ['ignore', output, output], detached: true });

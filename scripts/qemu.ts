@@ -6,12 +6,13 @@ import { spawn } from 'node:child_process';
 import { Command } from 'commander';
 import { bootArgs, partsOf, qemuArgv } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
-import { startReplayBridge } from '../runtime/bridge/index.js';
+import { startBridge } from '../runtime/bridge/index.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
 import { dropImage, findQemu, privateImage } from './gate/machine.js';
 import { parsed, transportOf } from './gate/options.js';
 import { labelled } from './gate/show.js';
 import { quote } from './gate/report.js';
+import { keptPath, openKept } from './lib/disk.js';
 import { infra, runMain, usage } from './lib/fail.js';
 
 async function main(): Promise<number> {
@@ -30,6 +31,7 @@ async function main(): Promise<number> {
   if (options.print !== true) await freshImage('shipping', options.build, (line) => console.log(labelled(transport, line)));
   const qemu = findQemu();
   const image = privateImage('shipping');
+  const cleanUp: (() => void | Promise<void>)[] = [];
   try {
     const { devices, without } = partsOf(options.profile);
     const append = bootArgs({
@@ -38,24 +40,29 @@ async function main(): Promise<number> {
     });
     const argv = qemuArgv({
       transport, mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append, sockets: image.sockets,
-      console: 'monitor', devices,
+      console: 'monitor', devices, drive: { source: { file: keptPath(), throwaway: false } },
     });
     if (options.print === true) {
       console.log([qemu.path, ...argv].map(quote).join(' '));
       return 0;
     }
     if (!process.stdin.isTTY) usage('this is interactive and wants a terminal; use: just test-os');
-    const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
-    console.log(labelled(transport, `${qemu.banner}; Ctrl-A x leaves, Ctrl-A c is the monitor; the GPU source is replay`));
-    for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => undefined);
+    const disk = openKept();
+    cleanUp.push(disk.release);
+    const bridge = await startBridge({ socketPath: image.sockets.dcgm });
+    cleanUp.push(() => bridge.close());
+    console.log(labelled(transport, `/state is ${disk.path}${disk.created ? ' (new)' : ''}`));
+    console.log(labelled(transport, `${qemu.banner}; Ctrl-A x leaves, Ctrl-A c is the monitor; the GPU source is ${bridge.source}`));
     const child = spawn(qemu.path, argv, { stdio: 'inherit' });
+    for (const name of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.on(name, () => void child.kill('SIGTERM'));
+    if (child.pid !== undefined) disk.usedBy(child.pid);
     const status = await new Promise<number>((resolve, reject) => {
       child.on('error', reject);
       child.on('close', (code, signal) => resolve(signal === null ? (code ?? 1) : 3));
     });
-    await bridge.close();
     return status === 3 ? infra('QEMU was ended by a signal') : status;
   } finally {
+    for (const end of cleanUp.reverse()) await end();
     dropImage(image);
   }
 }

@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Transport } from '../boot/machines.js';
 import { refuseContradictions } from '../boot/topology.js';
+import { bootAfterPast } from './gate/after.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
 import { readLadder } from './gate/ladder.js';
 import { parsed, transportOf } from './gate/options.js';
 import { failureTitle, githubError, stepSummary } from './gate/report.js';
-import { boot, interruptible, mutantNumber, type BootResult } from './gate/session.js';
+import { interruptible, mutantNumber, type BootResult } from './gate/session.js';
 import { labelled, showEvent } from './gate/show.js';
 import { readStop } from './gate/stop.js';
 import { runMain, usage } from './lib/fail.js';
@@ -85,7 +86,7 @@ async function main(): Promise<number> {
   readStop(process.env, readLadder(options.profile, transport)); // usage comes before a build
   await freshImage(options.mutant === undefined ? 'shipping' : 'mutant', options.build, (line) => console.log(labelled(transport, line)));
   let count = 0;
-  const result = await boot(
+  const result = await bootAfterPast(
     {
       transport,
       profile: options.profile,

@@ -18,7 +18,7 @@ const HEADER_BYTES: u32 = 96;
 const HEADER_RESERVED: u32 = 32;
 const HEADER_SHA: u32 = 64;
 const RECORD_RESERVED: u32 = 200;
-const FLAGS_KNOWN: u32 = 127;
+const FLAGS_KNOWN: u32 = 255;
 export const SERVICE_BYTES: u32 = 256;
 export const FILE_BYTES: u32 = 128;
 const FILES_MAX: u32 = 64;
@@ -29,6 +29,8 @@ export const FLAG_SPAWN: u32 = 4;
 export const FLAG_SPAWN_EXEC: u32 = 8;
 export const FLAG_BUNDLE: u32 = 16;
 export const FLAG_SHUTDOWN: u32 = 32;
+/** Its registers and the arguments of its calls are in no crash record. */
+export const FLAG_CRASH_WITHHELD: u32 = 128;
 
 @unmanaged
 export class Service {

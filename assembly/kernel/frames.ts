@@ -6,6 +6,8 @@ import { frames_start, zero_page } from "./hw";
 import { FRAME_STACK, FRAME_STACK_ENTRIES, PAGE } from "./layout";
 
 export let frames_free: u32 = 0;
+/** The fewest that were ever free since the boot. */
+export let frames_free_least: u32 = 0;
 let first: u64 = 0;
 let count: u32 = 0;
 
@@ -15,6 +17,7 @@ export function frames_init(end: u64): void {
   const frames = (end - first) / PAGE;
   count = frames > <u64>FRAME_STACK_ENTRIES ? FRAME_STACK_ENTRIES : <u32>frames;
   for (let i: u32 = count; i > 0; i--) push(i - 1);
+  frames_free_least = count;
 }
 
 @inline function push(number: u32): void {
@@ -26,6 +29,7 @@ export function frames_init(end: u64): void {
 export function frame_take(): u64 {
   if (frames_free == 0) return 0;
   frames_free -= 1;
+  if (frames_free < frames_free_least) frames_free_least = frames_free;
   const phys = first + <u64>load<u16>(FRAME_STACK + frames_free * 2) * PAGE;
   zero_page(phys);
   return phys;

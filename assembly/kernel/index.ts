@@ -4,6 +4,7 @@
 
 export { boot } from "./boot";
 export { trap_bad_syscall, trap_taken } from "./trap";
+export { sys_process_crash } from "./crash";
 export { sys_call, sys_recv, sys_reply, sys_reply_recv, sys_send } from "./ipc";
 export {
   sys_exit, sys_memory_grow, sys_process_create, sys_process_endpoint, sys_process_event, sys_process_grant, sys_process_kill,

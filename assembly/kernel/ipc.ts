@@ -70,8 +70,8 @@ function move_cap(from: Thread, handle: u32, to: Thread): i64 {
   return true;
 }
 
-/** Queues a copy. Returns 0, or full; on success a moved capability has left the sender. */
-function enqueue(e: Endpoint, t: Thread, ptr: u32, bytes: u32, moved: u32, rights: u32): i64 {
+/** Queues a copy. Returns 0, or full; on success a moved capability has left the sender. Inline, for `send` is counted. */
+@inline function enqueue(e: Endpoint, t: Thread, ptr: u32, bytes: u32, moved: u32, rights: u32): i64 {
   const depth = mutant(MUT_KERNEL_QUEUE_UNBOUNDED) && e.depth == FLOOD_DEPTH ? KERNEL_ENDPOINT_DEPTH_MAX : e.depth;
   if (e.count >= depth) return E_FULL;
   const m = message_take(t.index, bytes);
@@ -127,7 +127,7 @@ export function sys_send(handle: u64, ptr: u64, len_move: u64, deadline_ns: u64)
   let result: i64 = E_FULL;
   if (e.senders_head == 0) result = enqueue(e, t, <u32>ptr, bytes, moved, rights);
   if (result == 0) {
-    nudge(e);
+    if (e.waiter != 0) nudge(e);
     return 0;
   }
   if (deadline_ns == 0) {
@@ -293,7 +293,8 @@ export function sys_recv(endpoint: u64, buffer: u64, deadline_ns: u64, flags: u6
 
 /** The receive half of recv and reply_recv. `next`: a thread that became ready through the reply half and should run now. */
 @inline function receive(t: Thread, cap: Cap, ptr: u32, size: u32, deadline_ns: u64, flags: u32, next: Thread): i64 {
-  if (t.notify != 0) {
+  // A look at another endpoint than its own takes no notification: it is not where the service handles them.
+  if (t.notify != 0 && (deadline_ns != 0 || cap.object == t.own_endpoint)) {
     t.a1 = 0;
     t.a2 = 0;
     t.a3 = 0;

@@ -16,7 +16,7 @@
 //   0x380000  scratch
 //   0x400000  bundle
 
-import { KERNEL_SERVICES_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
+import { KERNEL_SERVICES_MAX, KERNEL_THREADS_MAX, KERNEL_TRACE_EVENTS } from "../gen/limits";
 
 export const KERNEL_MEMORY_BYTES: u32 = 0x600000;
 /** Where kernel linear memory is mapped once paging is on; nothing else lies within 8 GiB after it. */
@@ -26,6 +26,8 @@ export const CURRENT: u32 = 64;
 
 export const THREADS: u32 = 0x1000;
 export const THREAD_BYTES: u32 = 1024;
+/** Offset of a thread's trace ring in its block; kernel.S wraps it by clearing one address bit. */
+export const TRACE_RING: u32 = 768;
 export const STATIC_END: u32 = 0x20000;
 export const CAPS: u32 = 0x20000;
 export const CAP_BYTES: u32 = 16;
@@ -69,5 +71,6 @@ export const RAM_START: u64 = 0x8000_0000;
 export function check_layout(): void {
   assert(THREADS + KERNEL_THREADS_MAX * THREAD_BYTES <= 0x10000);
   assert(KERNEL_SERVICES_MAX == KERNEL_THREADS_MAX);
+  assert(KERNEL_TRACE_EVENTS * 8 == 128 && (TRACE_RING & 255) == 0 && TRACE_RING + 128 <= THREAD_BYTES);
   assert(__heap_base <= STATIC_END);
 }

@@ -10,7 +10,7 @@ import {
 import { REASON_ELF_DIGEST, REASON_MANIFEST_FIELD, REASON_WASM_DIGEST, REASON_WASM_IMPORT } from "../gen/loader";
 import { MUT_KERNEL_MEMORY_UNLIMITED, MUT_LOADER_SKIPS_DIGEST, mutant } from "../gen/mutants";
 import { KERNEL_ENDPOINTS_MAX, KERNEL_SERVICES_MAX, KERNEL_THREADS_MAX } from "../gen/limits";
-import { NR_EXIT, NR_MEMORY_GROW, NR_TRAP } from "../gen/syscalls";
+import { NR_EXIT, NR_MEMORY_GROW } from "../gen/syscalls";
 import {
   TRAP_ABORT, TRAP_BAD_INDIRECT_CALL, TRAP_DIV_BY_ZERO, TRAP_INT_OVERFLOW, TRAP_KILLED, TRAP_OOB_READ, TRAP_OOB_WRITE, TRAP_UNREACHABLE,
 } from "../gen/traps";
@@ -26,6 +26,7 @@ import { device_for, devices_release } from "./device";
 import { elf_check, entry, PF_X, segment_at, segment_bytes, segment_flags, segment_va, segments } from "./elf";
 import { Endpoint, endpoint_end, endpoint_forget_waiter, endpoint_own } from "./endpoint";
 import { frame_give, frame_take } from "./frames";
+import { trace_begin } from "./crash";
 import { copy_frame, fence_i } from "./hw";
 import {
   ENDPOINTS, ENDPOINT_BYTES, PAGE, TEXT_FIRST, TEXT_STRIDE, window_of, WINDOW_INSTANCE, WINDOW_MEMORY, WINDOW_STACK_TOP, WINDOW_TABLE,
@@ -34,8 +35,8 @@ import { mutant_cause, mutant_unreported } from "./mutant";
 import { panic_text } from "./panic";
 import { page_map, page_unmap, pages_changed, PTE_R, PTE_U, PTE_W, PTE_X } from "./pagetable";
 import {
-  current, host_wait_ends, schedule, STATE_CALLING, STATE_CREATED, STATE_ENDED, STATE_FREE, STATE_READY, STATE_RECEIVING, STATE_SENDING,
-  Thread, thread_at, unready, wake, make_ready,
+  current, host_wait_ends, now_ticks, schedule, STATE_CALLING, STATE_CREATED, STATE_ENDED, STATE_FREE, STATE_READY, STATE_RECEIVING,
+  STATE_SENDING, Thread, thread_at, unready, wake, make_ready,
 } from "./thread";
 import { imports_mask, wasm_check } from "./wasm";
 import { trap_name } from "./trapname";
@@ -178,7 +179,7 @@ export function process_load(index: u32, creator: u32): i64 {
   t.ra = 0;
   t.full = 0;
   t.fp_valid = 0;
-  t.mask = load<u64>(module_mask + m * 8) | (1 << NR_EXIT) | (1 << NR_TRAP) | (1 << NR_MEMORY_GROW);
+  t.mask = load<u64>(module_mask + m * 8) | (1 << NR_EXIT) | (1 << NR_MEMORY_GROW); // a module's own trap: trap_bad_syscall
   t.id = s.id;
   t.memory = w + WINDOW_MEMORY;
   t.memory_pages = s.memory_pages;
@@ -193,6 +194,7 @@ export function process_load(index: u32, creator: u32): i64 {
   t.endpoint = 0;
   t.server = 0;
   t.host_pending = 0;
+  trace_begin(t);
   cap_clear_all(t);
   const e = endpoint_own(index, s.depth);
   t.own_endpoint = changetype<u32>(e);
@@ -221,11 +223,14 @@ function end(t: Thread, cause: u32, info: u64, address: u64): void {
   t.end_address = address;
   t.end_generation = t.generation;
   t.end_pending = mutant_unreported(cause) ? 0 : 1;
+  t.end_ticks = now_ticks();
+  t.end_serving = 0;
   devices_release(t.index);
   for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {
     const c = thread_at(i);
     if (c.state != STATE_CALLING || c.server != changetype<u32>(t)) continue;
     c.a1 = changetype<Endpoint>(t.own_endpoint).generation + 1;
+    t.end_serving |= <u64>1 << i;
     wake(c, E_DEAD);
   }
   for (let i: u32 = 0; i < KERNEL_ENDPOINTS_MAX; i++) {
@@ -309,7 +314,7 @@ export function sys_memory_grow(delta: u64): i64 {
 }
 
 /** The child `index` of the caller, or null. */
-function child(t: Thread, index: u64): Thread {
+export function child(t: Thread, index: u64): Thread {
   if (index >= <u64>services) return changetype<Thread>(0);
   const c = thread_at(<u32>index);
   if (c.state == STATE_FREE || c.creator != t.index || c.index == t.index) return changetype<Thread>(0);

@@ -5,8 +5,8 @@ import {
   E_BAD_ARGUMENT, E_BAD_HANDLE, E_DENIED, E_FULL, E_NOT_FOUND, E_NO_RIGHT, E_NO_SLOT, E_TOO_LARGE,
 } from "../gen/errors";
 import {
-  COUNTER_DROPPED_REPLIES, COUNTER_ENDPOINTS, COUNTER_FREE_FRAMES, COUNTER_OWN_GENERATION, COUNTER_OWN_HANDLES, COUNTER_PREEMPTIONS,
-  COUNTER_QUEUED_MESSAGES, COUNTER_RUNNING,
+  COUNTER_DROPPED_REPLIES, COUNTER_ENDPOINTS, COUNTER_FREE_FRAMES, COUNTER_FREE_FRAMES_LEAST, COUNTER_OWN_GENERATION, COUNTER_OWN_HANDLES,
+  COUNTER_PREEMPTIONS, COUNTER_QUEUED_MESSAGES, COUNTER_RUNNING,
 } from "../gen/counters";
 import { KERNEL_ENDPOINT_DEPTH_MAX, KERNEL_LINE_BYTES_MAX } from "../gen/limits";
 import { MUT_KERNEL_CONSOLE_ANY_NAME, mutant } from "../gen/mutants";
@@ -18,7 +18,7 @@ import { cap_find, cap_insert, cap_remove, KIND_ENDPOINT, RIGHT_CLONE, RIGHT_GRA
 import { line_valid, write } from "./console";
 import { arg_bytes, arg_find } from "./devicetree";
 import { Endpoint, endpoint_end, endpoint_make, endpoints_used } from "./endpoint";
-import { frames_free } from "./frames";
+import { frames_free, frames_free_least } from "./frames";
 import { copy_in, copy_out } from "./hw";
 import { dropped_replies } from "./ipc";
 import { SCRATCH } from "./layout";
@@ -171,6 +171,7 @@ export function sys_counter(which: u64): i64 {
   if (which == COUNTER_DROPPED_REPLIES) return dropped_replies;
   if (which == COUNTER_PREEMPTIONS) return preemptions;
   if (which == COUNTER_OWN_GENERATION) return t.generation;
+  if (which == COUNTER_FREE_FRAMES_LEAST) return frames_free_least;
   if (which == COUNTER_RUNNING) {
     let n: i64 = 0;
     for (let i: u32 = 0; i < KERNEL_THREADS_MAX; i++) {

@@ -94,6 +94,12 @@ export class Thread {
   handles: u32;
   loaded: u32;
   preempted: u32;
+  // --- what a crash record needs (crash.ts) ---
+  /** Where kernel.S notes the thread's next call: an address in its trace ring. */
+  trace: u64;
+  /** Tick at which it ended, and the threads whose call it had taken and not answered then, one bit a manifest index. */
+  end_ticks: u64;
+  end_serving: u64;
 }
 
 export let current: u32 = 0;

@@ -2,13 +2,14 @@
 // What interrupts user mode other than a system call: the timer, devices and faults. A fault is named by where it happened in the
 // service's window: past linear memory, below the stack, or anywhere else (which only native code could reach).
 
+import { NR_TRAP } from "../gen/syscalls";
 import {
   TRAP_BAD_SYSCALL, TRAP_ILLEGAL_INSTRUCTION, TRAP_OOB_READ, TRAP_OOB_WRITE, TRAP_STACK_OVERFLOW, TRAP_WILD_ACCESS,
 } from "../gen/traps";
 import { interrupt_poll } from "./device";
 import { service_at } from "./bundle";
 import { PAGE, window_of, WINDOW_STACK_LOWEST, WINDOW_STACK_TOP } from "./layout";
-import { process_fault } from "./process";
+import { process_fault, sys_trap } from "./process";
 import { current, preempt, Thread } from "./thread";
 
 const INTERRUPT: u64 = 1 << 63;
@@ -30,9 +31,10 @@ export function trap_taken(cause: u64, value: u64): void {
   process_fault(t, classify(t, cause, value), value);
 }
 
-/** A call number outside the import mask. */
-export function trap_bad_syscall(number: u64): void {
-  process_fault(changetype<Thread>(current), TRAP_BAD_SYSCALL, number);
+/** A call number outside the import mask. A module's own trap comes this way too, so that all its registers are kept. */
+export function trap_bad_syscall(number: u64, kind: u64, info: u64): void {
+  if (number == NR_TRAP) sys_trap(kind, info);
+  else process_fault(changetype<Thread>(current), TRAP_BAD_SYSCALL, number);
 }
 
 function classify(t: Thread, cause: u64, address: u64): u32 {

@@ -12,11 +12,13 @@
 .equ INSTANCE, 88
 
 .equ T_PC, 0            # thread block: x1..x31 at 8 * n
-.equ T_FULL, 256        # 0: saved in a system call, 1: every register is saved
+.equ T_FULL, 256        # 0: saved in a system call, 1: every register is saved, 2: it ended, every register but t1 and t2 is saved
 .equ T_FP_VALID, 264
 .equ T_MASK, 272        # system calls that the module imports
 .equ T_FP, 280
 .equ T_FCSR, 536
+.equ T_TRACE, 712       # address of the trace slot that the thread's next call fills: 16 of 8 bytes, from a multiple of 256
+.equ TRACE_RING, 128
 
 .macro EACH_SAVED op, base
   \op s0, 8*8(\base)
@@ -56,6 +58,23 @@
   .irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
   \op f\n, T_FP+8*\n(\base)
   .endr
+.endm
+
+.macro SAVE_ALL                      # of the thread gp, at a trap that the kernel entered with sp and tp exchanged
+  EACH_CLOBBERED sd, gp
+  EACH_SAVED sd, gp
+  csrr t0, sscratch
+  sd t0, 8*4(gp)
+  csrr t0, sepc
+  sd t0, T_PC(gp)
+.endm
+
+.macro TRACE_RESULT                  # a call returned a0: its slot is complete, the next one follows, the last one's follower is the first
+  ld t2, T_TRACE(gp)
+  sw a0, 4(t2)
+  addi t2, t2, 8
+  andi t2, t2, ~TRACE_RING
+  sd t2, T_TRACE(gp)
 .endm
 
 .option arch, +d              # C here is soft-float; only the switch below touches the registers
@@ -108,6 +127,9 @@ trap_entry:
   srl t2, t2, a7
   andi t2, t2, 1
   beqz t2, unknown_call
+  ld t1, T_TRACE(gp)
+  sw a1, 0(t1)                       # the first argument's low 24 bits, under the call's number
+  sb a7, 3(t1)
   ld sp, STACK_TOP(tp)
   csrr t0, sepc
   addi t0, t0, 4
@@ -119,6 +141,7 @@ trap_entry:
   jalr t1
   ld t0, CURRENT(tp)
   bne t0, gp, switch
+  TRACE_RESULT
   ld t1, T_PC(gp)
   ld sp, 8*2(gp)
   ld a1, 8*11(gp)
@@ -179,6 +202,7 @@ registers:
   bnez t1, full
   EACH_SAVED ld, gp
   ld a0, 8*10(gp)
+  TRACE_RESULT
   ld a1, 8*11(gp)
   ld a2, 8*12(gp)
   ld a3, 8*13(gp)
@@ -193,10 +217,13 @@ full:
   ld tp, 8*4(gp)
   sret
 
-unknown_call:                        # outside the import mask: a fault that kills the caller
+unknown_call:                        # outside the import mask, or the module's own trap: ends the caller, whose registers are kept
+  SAVE_ALL
+  li t0, 2                           # all but t1 and t2
+  sd t0, T_FULL(gp)
   ld sp, STACK_TOP(tp)
-  csrr t0, sepc
-  sd t0, T_PC(gp)
+  mv a3, a2
+  mv a2, a1
   mv a1, a7
   ld a0, INSTANCE(tp)
   call w2c_kernel_trap_bad_syscall
@@ -204,12 +231,7 @@ unknown_call:                        # outside the import mask: a fault that kil
   j restore
 
 other_trap:
-  EACH_CLOBBERED sd, gp
-  EACH_SAVED sd, gp
-  csrr t0, sscratch
-  sd t0, 8*4(gp)
-  csrr t0, sepc
-  sd t0, T_PC(gp)
+  SAVE_ALL
   li t0, 1
   sd t0, T_FULL(gp)
   ld sp, STACK_TOP(tp)

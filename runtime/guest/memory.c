@@ -25,6 +25,11 @@ static inline void copy_32(uint8_t* to, const uint8_t* from) {
   ((word*)to)[0] = a, ((word*)to)[1] = b, ((word*)to)[2] = c, ((word*)to)[3] = d;
 }
 
+static inline void copy_64(uint8_t* to, const uint8_t* from) {
+  copy_32(to, from);
+  copy_32(to + 32, from + 32);
+}
+
 void* memcpy(void* restrict target, const void* restrict source, size_t bytes) {
   uint8_t* to = target;
   const uint8_t* from = source;
@@ -32,7 +37,8 @@ void* memcpy(void* restrict target, const void* restrict source, size_t bytes) {
     copy_short(to, from, bytes);
     return target;
   }
-  for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
+  for (; bytes >= 64; bytes -= 64, to += 64, from += 64) copy_64(to, from);
+  if (bytes >= 32) copy_32(to, from), bytes -= 32, to += 32, from += 32;
   for (; bytes >= 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
   if (bytes) *(word*)(to + bytes - 8) = *(const word*)(from + bytes - 8);
   return target;
@@ -48,7 +54,8 @@ void* memmove(void* target, const void* source, size_t bytes) {
   if (to <= from || to >= from + bytes) {
     // Where the ends overlap, the last word must be read before it is written over.
     word last = *(const word*)(from + bytes - 8), *end = (word*)(to + bytes - 8);
-    for (; bytes >= 32; bytes -= 32, to += 32, from += 32) copy_32(to, from);
+    for (; bytes >= 64; bytes -= 64, to += 64, from += 64) copy_64(to, from);
+    if (bytes >= 32) copy_32(to, from), bytes -= 32, to += 32, from += 32;
     for (; bytes > 8; bytes -= 8, to += 8, from += 8) *(word*)to = *(const word*)from;
     *end = last;
     return target;

@@ -6,6 +6,7 @@
 // wait moves it. Limits: no preemption, no paging, no call-graph check, one module at a time.
 import { limit, loadAbi, type Abi } from '../../scripts/lib/abi.js';
 import { fileRecord, serviceRecord } from './bundle.js';
+import { Program, type SystemCalls } from './program.js';
 import {
   bigints, hostErrors, message, senderId, type Extras, type HostOptions, type Outcome, type PeerAnswer, type Script, type Sent,
   type Step,
@@ -38,6 +39,7 @@ const LINE_BYTES_MAX = limit(abi, 'kernel', 'line_bytes_max');
 const WAIT_MAX_NS = BigInt(limit(abi, 'kernel', 'wait_max_ns'));
 const SELF = abi.slots.find(({ name }) => name === 'self')!.number;
 const CLOCK_READS_MAX = 5_000_000;
+const CALLS = new Set(abi.syscalls.filter(({ kind }) => kind !== 'runtime').map(({ name }) => name));
 
 export class Host {
   readonly name: string;
@@ -75,20 +77,16 @@ export class Host {
         this.grant(number, { kind: 'peer', peer, endpoint: 0, rights });
       }
     }
-    const module = new WebAssembly.Module(options.wasm as BufferSource);
-    const sys: Record<string, unknown> = {};
-    for (const wanted of WebAssembly.Module.imports(module)) {
-      if (wanted.module === 'env' && wanted.name === 'abort') continue;
-      if (wanted.module !== 'sys') throw new Error(`${this.name}: import ${wanted.module}.${wanted.name} is not allowed`);
-      if (!abi.syscalls.some(({ name, kind }) => name === wanted.name && kind !== 'runtime')) {
-        throw new Error(`${this.name}: ${wanted.name} is not in abi/syscalls.toml`);
-      }
-      sys[wanted.name] = this.systemCall(wanted.name);
+    const program = options.wasm instanceof Program ? options.wasm : Program.of(options.wasm);
+    const sys: SystemCalls = {};
+    for (const wanted of program.calls) {
+      if (!CALLS.has(wanted)) throw new Error(`${this.name}: ${wanted} is not in abi/syscalls.toml`);
+      sys[wanted] = this.systemCall(wanted);
     }
     const abort = (message: number, file: number, line: number): never => {
       throw new ModuleEnd(`abort: ${this.utf16(message)} at ${this.utf16(file)}:${line}`);
     };
-    const instance = new WebAssembly.Instance(module, { sys, env: { abort } } as WebAssembly.Imports);
+    const instance = program.start(sys, abort);
     this.exports = instance.exports;
     this.memory = instance.exports.memory as WebAssembly.Memory;
     (this.exports._init as (() => void) | undefined)?.();
@@ -344,7 +342,9 @@ export class Host {
     if (length > MESSAGE_BYTES_MAX) return errorOf('too_large');
     this.openReplies.delete(reply >>> 0);
     if (movedHandle) this.handles.delete(movedHandle);
-    open(this.bytes(ptr, length), movedHandle);
+    const bytes = this.bytes(ptr, length);
+    this.options.onReply?.(reply >>> 0, bytes);
+    open(bytes, movedHandle);
     return 0n;
   }
 

@@ -2,6 +2,7 @@
 // What scripts, peers and the Node host exchange (runtime/node/host.ts).
 import { fnv1a64, type Abi } from '../../scripts/lib/abi.js';
 import type { Host } from './host.js';
+import type { Program } from './program.js';
 
 /** One thing that a receive may yield. */
 export type Step =
@@ -86,7 +87,8 @@ export interface HostOptions {
   name: string;
   /** prefix of its console lines, when it is not the name */
   console?: string;
-  wasm: Uint8Array;
+  /** the module's bytes (compiled once for as long as the array lives), or a Program that several hosts share */
+  wasm: Uint8Array | Program;
   now_ns?: bigint;
   /** key=value of the kernel's command line */
   bootArgs?: Record<string, string>;
@@ -106,6 +108,8 @@ export interface HostOptions {
   mutant?: number;
   /** ns added at each time_ns; 0: the clock stands still */
   clockStep_ns?: bigint;
+  /** sees each reply at the moment it leaves, before the module goes on (a script sees it at the next receive) */
+  onReply?: (reply: number, bytes: Uint8Array) => void;
 }
 
 /** What a delivery may carry beside its bytes: a moved handle, and the rights of the handle the sender used. */
@@ -120,5 +124,11 @@ export function message(from: string | bigint, bytes: Uint8Array, call: boolean,
 
 /** Id of a service by name, as the kernel stamps it (0 for the kernel); an id passes through. */
 export function senderId(from: string | bigint): bigint {
-  return typeof from === 'bigint' ? from : from === 'kernel' ? 0n : fnv1a64(from);
+  if (typeof from === 'bigint') return from;
+  const known = ids.get(from);
+  if (known !== undefined) return known;
+  const id = from === 'kernel' ? 0n : fnv1a64(from);
+  ids.set(from, id);
+  return id;
 }
+const ids = new Map<string, bigint>();

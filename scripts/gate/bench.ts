@@ -13,7 +13,7 @@ const rowSchema = z
   .strictObject({
     key: z.string().regex(/^[a-z][a-z0-9_]*$/),
     what: z.string().min(1),
-    unit: z.enum(['instructions', 'bytes']),
+    unit: z.enum(['instructions', 'bytes', 'flushes']),
     max: z.int().positive().optional(),
     ratio_of: z.string().optional(),
     ratio_max: z.number().positive().optional(),

@@ -14,7 +14,7 @@ import { readToml } from '../lib/table.js';
 
 /** Every phase, in the order in which the proof passes through them. */
 export const PHASES = [
-  'bring-up', 'mmio', 'ipc', 'policy', 'logd', 'metrics', 'tracing', 'traps', 'exec', 'gpu', 'end',
+  'bring-up', 'mmio', 'ipc', 'policy', 'logd', 'state', 'keys', 'metrics', 'tracing', 'retention', 'traps', 'exec', 'bus', 'gpu', 'end',
 ] as const;
 export type Phase = (typeof PHASES)[number];
 
@@ -48,6 +48,14 @@ const fileSchema = z.strictObject({
   from: z.array(z.string()).optional(),
   /** lines that begin so carry a measurement: they may come anywhere after the first marker, and are no markers */
   figures: z.string().min(3).optional(),
+  /** whole lines of other services that may come once each, anywhere after the first marker: load decides whether they do */
+  may: z.array(z.string().min(3)).default([]),
+  /** the metrics recipe of this profile, when the boot names none */
+  recipe: z.string().optional(),
+  /** the profile that must pass first, on the same disk */
+  after: z.string().optional(),
+  /** lines of the included files that read otherwise in this profile, each in its place */
+  instead: z.array(z.strictObject({ of: z.string(), text: markerSchema.shape.text, canary: canarySchema.optional() })).default([]),
   marker: z.array(markerSchema).default([]),
 });
 
@@ -74,6 +82,12 @@ export interface Ladder {
   phases: Phase[];
   /** how lines with a measurement begin; null where the profile has none */
   figures: string | null;
+  /** whole lines that may come once each, and prove nothing */
+  may: readonly string[];
+  /** the metrics recipe of the profile, if it has one of its own */
+  recipe?: string | undefined;
+  /** the profile that has to leave its disk for this one */
+  after?: string | undefined;
 }
 
 type Row = Omit<Marker, 'index'>;
@@ -87,7 +101,7 @@ function parseFile(root: string, file: string): z.infer<typeof fileSchema> {
 
 function readFile(root: string, name: string, lineBytesMax: number, depth = 0): Row[] {
   const file = `markers/${name}.toml`;
-  const { phase, from = [], marker } = parseFile(root, file);
+  const { phase, from = [], instead, marker } = parseFile(root, file);
   if (from.length > 0 && depth > 0) wrong(`${file}: "from" of a file that is itself included`);
   const included = from.flatMap((other) => readFile(root, other, lineBytesMax, depth + 1));
   const own = marker.map((row): Row => {
@@ -96,6 +110,11 @@ function readFile(root: string, name: string, lineBytesMax: number, depth = 0): 
     if (row.text !== row.text.trim()) wrong(`${file}: "${row.text}" begins or ends with a blank`);
     return { text: row.text, phase: row.phase ?? phase, by: row.by, file, canary: row.canary, only: row.only, again: row.again === true };
   });
+  for (const { of, text, canary } of instead) {
+    const at = included.findIndex((row) => row.text === of);
+    if (at < 0) wrong(`${file}: "instead" of "${of}", which no included file has`);
+    included[at] = { ...included[at]!, text, canary, file };
+  }
   return [...included, ...own];
 }
 
@@ -145,8 +164,10 @@ export function readLadder(profile: string, transport: Transport, root: string =
   const rows = readRows(profile, root).filter((row) => row.only === undefined || row.only === transport);
   check(rows, `the ${profile} ladder`);
   const phases = PHASES.filter((phase) => rows.some((row) => row.phase === phase));
-  const figures = profile === PROOF ? null : (parseFile(root, `markers/profiles/${profile}.toml`).figures ?? null);
-  return { profile, transport, phases, figures, markers: rows.map((row, index) => ({ index, ...row })) };
+  const file = profile === PROOF ? null : parseFile(root, `markers/profiles/${profile}.toml`);
+  const markers = rows.map((row, index) => ({ index, ...row }));
+  const { figures = null, may = [], recipe, after } = file ?? {};
+  return { profile, transport, phases, figures, may, recipe, after, markers };
 }
 
 /** Index of the last marker of a phase; -1 when the ladder has none. */

@@ -92,6 +92,11 @@ export function sweepPrivate(folder: string = tmpdir(), nowMs: number = Date.now
   }
 }
 
+/** A short private directory, which sweepPrivate() removes if this process cannot. */
+export function privateFolder(): string {
+  return mkdtempSync(join(tmpdir(), `vigil-${process.pid}-`));
+}
+
 /** Copies an image into a short private directory. @throws Failure 3 when it was not built. */
 export function privateImage(flavour: Flavour, root: string = ROOT): PrivateImage {
   const from = pathsOf(root, flavour).image;
@@ -100,7 +105,7 @@ export function privateImage(flavour: Flavour, root: string = ROOT): PrivateImag
     if (!existsSync(join(from, name))) infra(`${join(from, name)} is missing; run: ${build}`);
   }
   sweepPrivate();
-  const dir = mkdtempSync(join(tmpdir(), `vigil-${process.pid}-`));
+  const dir = privateFolder();
   try {
     const [kernelPath, bundlePath] = [join(dir, 'kernel.elf'), join(dir, 'bundle.vgb')];
     copyFileSync(join(from, 'kernel.elf'), kernelPath);
@@ -173,6 +178,13 @@ export class Qemu {
     this.ours = true;
     this.signal('SIGTERM');
     this.killer = setTimeout(() => this.signal('SIGKILL'), TERM_GRACE_MS);
+  }
+
+  /** Ends it at once, as a power cut would: nothing of QEMU runs on. */
+  kill(): void {
+    if (this.gone) return;
+    this.ours = true;
+    this.signal('SIGKILL');
   }
 
   private signal(name: NodeJS.Signals): void {

@@ -97,6 +97,8 @@ export class Matcher {
   uartLines = 0;
   private state: State = 'firmware';
   private readonly hash: Hash = createHash('sha256');
+  /** lines of ladder.may that came */
+  private readonly came = new Set<string>();
   private digestHex: string | null = null;
   private lastNs = 0;
   constructor(
@@ -163,8 +165,12 @@ export class Matcher {
     if (expected !== null && expected.text === text) return this.match(expected, guestNs);
     if (FAILURE_WORDS.test(text)) return this.red({ kind: 'fail' }, line);
     if (text.startsWith('kernel: halt')) return this.halt(line, guestNs);
-    const { figures } = this.ladder;
+    const { figures, may } = this.ladder;
     if (figures !== null && this.seen.length > 0 && text.startsWith(figures)) return [{ kind: 'figure', text }];
+    if (may.includes(text) && this.seen.length > 0 && !this.came.has(text)) {
+      this.came.add(text);
+      return [{ kind: 'figure', text }];
+    }
     const known = this.known(text);
     if (TRAP.test(text) && !this.near(known)) return this.red({ kind: 'trap' }, line);
     if (known !== undefined && known.index < this.seen.length) return this.red({ kind: 'duplicate', first: known }, line);

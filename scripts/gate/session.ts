@@ -6,9 +6,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { bootArgs, partsOf, qemuArgv, type Transport } from '../../boot/machines.js';
+import { bootArgs, partsOf, qemuArgv, type BootArgs, type Transport } from '../../boot/machines.js';
 import { refuseContradictions } from '../../boot/topology.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
+import { diskOf, prepareDrive, startDisk, type DiskRequest } from '../lib/disk.js';
 import { ROOT, type Flavour } from '../lib/paths.js';
 import { usage } from '../lib/fail.js';
 import { loadMarkers } from '../lib/markers.js';
@@ -25,6 +26,12 @@ import type { StopConditions } from './stop.js';
 /** How long the console is still read after a red line, so that the report can show what followed. */
 const TRAILING_MS = 250;
 
+/** Where a run ended that its `power` signal ended. */
+export const POWER_CUT = 'power cut';
+
+/** Boot arguments of some profiles. */
+export type ProfileArgs = Pick<BootArgs, 'seed' | 'round' | 'minutes'>;
+
 /** What to boot. */
 export interface BootRequest {
   transport: Transport;
@@ -37,10 +44,16 @@ export interface BootRequest {
   mutant?: string;
   /** `mutant` without a mutant's name boots the mutant image with none on */
   flavour?: Flavour;
+  /** the disk of /state; absent: the profile's own, or a blank private one for this boot */
+  disk?: DiskRequest;
   root?: string;
   env?: NodeJS.ProcessEnv;
   /** ends the boot as an infra failure */
   signal?: AbortSignal;
+  /** the power goes when this fires: QEMU is killed at once, and the run counts as stopped */
+  power?: AbortSignal;
+  /** more keys of the kernel's command line */
+  args?: ProfileArgs;
 }
 
 /** What a boot says while it runs. */
@@ -73,6 +86,7 @@ type End =
   | { kind: 'timeout' }
   | { kind: 'broken'; error: unknown }
   | { kind: 'interrupted' }
+  | { kind: 'cut' }
   | { kind: 'stop'; text: string };
 
 /** Number of a mutant in the mutant image. @throws Failure 2 for an unknown name. */
@@ -170,6 +184,7 @@ interface Setting {
   qemu: QemuBinary;
   image: PrivateImage;
   argv: string[];
+  disk: DiskRequest | undefined;
 }
 
 /** Boots once. @throws Failure 2 (usage) and 3 (no QEMU, no image, no bridge) before the boot; later ends are in the result. */
@@ -185,17 +200,20 @@ export async function boot(request: BootRequest, say: (event: SessionEvent) => v
     const nonce = request.nonce ?? randomBytes(8).toString('hex');
     const { devices, without } = partsOf(request.profile);
     const append = bootArgs({
-      profile: request.profile, nonce, bundle: image.bundleIdentity, idle: 'poll', recipe: request.recipe, mutant, without,
+      profile: request.profile, nonce, bundle: image.bundleIdentity, idle: 'poll', recipe: request.recipe ?? ladder.recipe, mutant, without,
+      ...request.args,
     });
+    const disk = request.disk ?? diskOf(request.profile);
     const started = new Date();
     const folder = new RunFolder(join(root, 'build', 'logs'), folderLabel(request.transport, request.profile), started);
     const argv = qemuArgv({
       transport: request.transport, mode: 'gate', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
       sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices,
+      drive: prepareDrive(disk, image.dir),
     });
     const label = labelOf(request.transport, request.profile);
     say({ kind: 'starting', label, runDir: relative(root, folder.path), nonce, ladder, qemu });
-    return await run({ request, root, ladder, stop, label, nonce, folder, started, qemu, image, argv }, say);
+    return await run({ request, root, ladder, stop, label, nonce, folder, started, qemu, image, argv, disk }, say);
   } finally {
     dropImage(image);
   }
@@ -207,6 +225,8 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
   const session = new Session(matcher, folder, stop.atIndex, say);
   const bridge = request.profile === 'bench' ? null : await startReplayBridge({ socketPath: image.sockets.dcgm });
   const interrupt = (): void => session.end({ kind: 'interrupted' });
+  const disk = await startDisk(set.disk, image.dir);
+  let cut = (): void => undefined;
   let exit: Exit;
   let end: End;
   try {
@@ -215,13 +235,21 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
     const timer = setTimeout(() => session.end({ kind: 'timeout' }), stop.timeoutMs);
     request.signal?.addEventListener('abort', interrupt);
     if (request.signal?.aborted === true) interrupt();
+    cut = () => {
+      machine.kill();
+      session.end({ kind: 'cut' });
+    };
+    request.power?.addEventListener('abort', cut);
+    if (request.power?.aborted === true) cut();
     end = await session.over;
     clearTimeout(timer);
     machine.stop();
     exit = await machine.exited;
   } finally {
     request.signal?.removeEventListener('abort', interrupt);
+    request.power?.removeEventListener('abort', cut);
     await bridge?.close();
+    await disk?.close();
   }
   if (end.kind === 'broken') throw end.error;
   const by = endedBy(set, exit);
@@ -246,6 +274,10 @@ function judgeEnd(
 ): string | null {
   if (session.stopped !== null) return null;
   const red = matcher.failure !== null;
+  if (end.kind === 'cut' && !red) {
+    session.stopped = POWER_CUT;
+    return null;
+  }
   const last = matcher.seen.at(-1)?.marker.text;
   const where = last === undefined ? 'before the first marker' : `after "${last}"`;
   if (end.kind === 'interrupted') return `interrupted ${where}`;

@@ -4,7 +4,7 @@
 import { mkdirSync, readFileSync, existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import {
-  FLAG_BUNDLE, FLAG_EXEC, FLAG_FIXTURE, FLAG_LOG_QUERY, FLAG_SHUTDOWN, FLAG_SPAWN, FLAG_SPAWN_EXEC, packBundle,
+  FLAG_BUNDLE, FLAG_CRASH_WITHHELD, FLAG_EXEC, FLAG_FIXTURE, FLAG_LOG_QUERY, FLAG_SHUTDOWN, FLAG_SPAWN, FLAG_SPAWN_EXEC, packBundle,
   readBundle, type BundleFile, type BundleService,
 } from '../../image/pack.js';
 import { writeIfChanged } from '../codegen.js';
@@ -30,6 +30,7 @@ export function flagsOf(service: Service): number {
     (service.exec ? FLAG_EXEC : 0) |
     (service.fixture ? FLAG_FIXTURE : 0) |
     (service.logQuery ? FLAG_LOG_QUERY : 0) |
+    (service.crashRegisters ? 0 : FLAG_CRASH_WITHHELD) |
     service.privileges.reduce((bits, privilege) => bits | PRIVILEGE_FLAGS[privilege], 0)
   );
 }

@@ -44,8 +44,20 @@ const INFRA_CODES: Record<string, string> = {
   EDQUOT: 'the disk quota is used up; free some space and run again',
 };
 
+/** What nobody can read or keep any more ends the script: a reader that left wants no more (signal handlers clean up), the rest is 3. */
+function outputLost(name: string, error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') {
+    if (process.listenerCount('SIGTERM') > 0) process.emit('SIGTERM');
+    else process.exit(process.exitCode);
+    return;
+  }
+  process.stderr.write(`${name}: the output cannot be written: ${error.message}\n`);
+  process.exit(3);
+}
+
 /** Runs a script's main and turns its outcome into the process's exit code. */
 export async function runMain(name: string, main: () => Promise<number>): Promise<void> {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => outputLost(name, error));
   try {
     process.exitCode = await main();
   } catch (error) {

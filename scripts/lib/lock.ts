@@ -8,6 +8,7 @@ import { infra } from './fail.js';
 
 const LOCK_WAIT_MS = 600_000;
 const POLL_MS = 50;
+const CLAIM_ATTEMPTS = 16;
 let attempts = 0;
 
 /** Whether a lock's holder lives. An empty or damaged file names 0 or NaN: nobody. */
@@ -59,6 +60,18 @@ function removeStale(path: string): void {
   } finally {
     rmSync(aside, { force: true });
   }
+}
+
+/** Takes the lock at `path` at once, or says which living process holds it; null: taken. The caller removes the file when done. */
+export function claimLock(path: string): number | null {
+  for (let attempt = 0; attempt < CLAIM_ATTEMPTS; attempt++) {
+    if (tryTake(path)) return null;
+    const pid = holder(path);
+    if (pid === null) continue;
+    if (alive(pid)) return pid;
+    removeStale(path);
+  }
+  return infra(`${path} is taken and given up over and over; end the runs that do so`);
 }
 
 /** Runs `work` while holding the lock at `path`. @throws Failure 3 when a live holder keeps it for LOCK_WAIT_MS. */

@@ -6,6 +6,9 @@ import { join } from 'node:path';
 /** The root of this checkout, absolute, without a trailing slash. */
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
+/** Function names of every module built, below the root: one file a module, named by the digest of its ELF. */
+export const SYMBOLS = 'build/symbols';
+
 /** The two flavours of an image: what ships, and the one that holds the mutants of the canaries. */
 export type Flavour = 'shipping' | 'mutant';
 

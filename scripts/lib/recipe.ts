@@ -33,7 +33,19 @@ const KEYS: Record<string, string> = {
   'quarantine.ttl_ns': 'quarantine_ttl_ns_max',
   'export.interval_ns': 'export_interval_ns_max',
   'export.max_records': 'export_records_max',
+  'retention.enabled': '',
+  'retention.raw_interval_ns': 'retention_raw_interval_ns_max',
+  'retention.max_segments': 'retention_segments_max',
+  'retention.max_records_per_segment': 'retention_segment_records_max',
+  'retention.max_samples_per_record': 'retention_record_samples_max',
+  'retention.ttl_windows_10s': 'retention_windows_max',
+  'retention.ttl_windows_60s': 'retention_windows_max',
+  'retention.gc_batch': 'retention_gc_batch_max',
+  'retention.best_effort_retries': 'retention_retries_max',
+  'retention.critical_retries': 'retention_retries_max',
 };
+/** 0 or 1; the only key that may be 0. */
+const SWITCH = 'retention.enabled';
 const SENDER_KEYS: Record<string, string> = {
   max_series: 'series_max',
   max_series_per_metric: 'series_max',
@@ -46,7 +58,7 @@ const BOUND_MAX = 2n ** 63n - 1n;
 const U64_MAX = 2n ** 64n - 1n;
 const SENDER_NAME_BYTES_MAX = 31;
 /** Series that metricsd keeps of itself (assembly/services/metricsd/self.ts). */
-export const SELF_SERIES = 10;
+export const SELF_SERIES = 13;
 
 class Refusal extends Error {
   constructor(readonly fault: RecipeFault) {
@@ -88,19 +100,30 @@ function check(file: Record<string, unknown>, maximum: (key: string) => bigint):
       const name = `${table}.${key}`;
       seen.add(name);
       if (name === 'histogram.buckets_ns' || name === 'histogram.buckets_bytes') checkBounds(name, value, maximum);
+      else if (name === SWITCH) checkNumber(name, value, 1n, 0n);
       else checkNumber(name, value, maximum(KEYS[name] ?? refuse(name, 'unknown_key')));
     }
   }
   for (const name of [...Object.keys(KEYS), 'histogram.buckets_ns', 'histogram.buckets_bytes']) {
     if (!seen.has(name)) refuse(name, 'missing');
   }
+  checkRetention(file.retention as Record<string, bigint>, maximum);
   const total = (file.metrics as Record<string, bigint>).max_series_total!;
   if (total < BigInt(SELF_SERIES)) refuse('metrics.max_series_total', 'too_small');
 }
 
-function checkNumber(name: string, value: unknown, most: bigint): void {
+/** Raw intervals fill the 10 s windows exactly, and there is a segment to write, one to keep and one to drop. */
+function checkRetention(table: Record<string, bigint>, maximum: (key: string) => bigint): void {
+  const interval = table.raw_interval_ns!;
+  if (interval < maximum('retention_raw_interval_ns_min')) refuse('retention.raw_interval_ns', 'too_small');
+  if (maximum('retention_raw_interval_ns_max') % interval !== 0n) refuse('retention.raw_interval_ns', 'not_a_divisor');
+  if (table.ttl_windows_10s! < maximum('retention_windows_10s_min')) refuse('retention.ttl_windows_10s', 'too_small');
+  if (table.max_segments! < maximum('retention_segments_min')) refuse('retention.max_segments', 'too_small');
+}
+
+function checkNumber(name: string, value: unknown, most: bigint, least = 1n): void {
   if (typeof value !== 'bigint') refuse(name, 'wrong_type');
-  if (value === 0n) refuse(name, 'zero');
+  if (value === 0n && least > 0n) refuse(name, 'zero');
   if ((value as bigint) < 0n || (value as bigint) > U64_MAX) refuse('', 'syntax'); // the guest's subset: unsigned, 64 bits
   if ((value as bigint) > most) refuse(name, 'over_maximum');
 }

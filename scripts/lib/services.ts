@@ -33,6 +33,8 @@ export interface Service {
   exec: boolean;
   fixture: boolean;
   logQuery: boolean;
+  /** false: its crash records hold no register and no argument */
+  crashRegisters: boolean;
   memoryPages: number;
   memoryPagesMax: number;
   stackBytes: number;
@@ -74,7 +76,7 @@ const DAMAGES: readonly Damage[] = [
 ];
 const KEYS = [
   'name', 'module', 'start', 'memory_pages', 'memory_pages_max', 'stack_bytes', 'depth', 'restart_budget', 'slots',
-  'calls', 'privileges', 'devices', 'log_query', 'fixture', 'console', 'corrupt',
+  'calls', 'privileges', 'devices', 'log_query', 'fixture', 'console', 'corrupt', 'crash_registers',
 ];
 /** Slots that follow from other keys, so that `slots` may not name them. */
 const IMPLIED_SLOTS = ['self', 'device0', 'log_query'];
@@ -140,6 +142,7 @@ function service(row: Table, index: number, abi: Abi, names: string[], indexOf: 
     exec: start === 'exec',
     fixture: flag(row, 'fixture', at, false),
     logQuery,
+    crashRegisters: flag(row, 'crash_registers', at, true),
     memoryPages,
     memoryPagesMax: int(row, 'memory_pages_max', at, memoryPages, pagesMax, memoryPages),
     stackBytes,

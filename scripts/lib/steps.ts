@@ -3,6 +3,7 @@
 // Invariant: a step's key names its tool versions and flags, its inputs are every file that it read.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { writeIfChanged } from '../codegen.js';
 import { mutantsFile } from './gen-as.js';
 import type { Abi } from './abi.js';
 import { ASC_FLAGS, ascVersion, type AscResult } from './asc.js';
@@ -13,8 +14,10 @@ import { checkModule } from './module-check.js';
 import {
   buildKernelElf, buildServiceElf, gccVersion, KERNEL_FLAGS, SERVICE_FLAGS, TEXT_FIRST, TEXT_SPAN_BYTES, wabtVersion,
 } from './native.js';
-import { pathsOf, type Flavour, type Paths } from './paths.js';
+import { readElf } from './elf.js';
+import { pathsOf, SYMBOLS, type Flavour, type Paths } from './paths.js';
 import type { Module } from './services.js';
+import { cutNames, functionsOf, type SymbolFile } from './symbols.js';
 import { int, onlyKeys, readToml } from './table.js';
 import { readWasm } from './wasm.js';
 
@@ -55,7 +58,7 @@ export async function newContext(
 }
 
 /** Changes to the build's own code that alter what it makes; raise it with them. */
-const RECIPE_VERSION = 1;
+const RECIPE_VERSION = 2;
 
 const rel = (context: Context, path: string): string => relative(context.root, path);
 const seconds = (from: number): string => `${((performance.now() - from) / 1000).toFixed(1)} s`;
@@ -100,16 +103,34 @@ async function buildWasm(context: Context, module: Module): Promise<Omit<ModuleF
   if (known !== null && isFresh(known, step.key, context.files)) return known.facts;
   const start = performance.now();
   const replace = replaced(context, 'service');
-  const job = { root: context.root, source: module.source, flags: moduleFlags(module), replace };
-  const { wasm, read } = await context.compilers.compile(job);
+  const job = { root: context.root, source: module.source, flags: [...moduleFlags(module), '--debug'], replace };
+  const { wasm: named, read } = await context.compilers.compile(job);
+  const { shipped: wasm, names } = cutNames(named);
   const { mask, tableEntries } = checkModule(wasm, module.source, context.abi, context.flavour, module);
   mkdirSync(dirname(step.wasmPath), { recursive: true });
   writeFileSync(step.wasmPath, wasm);
+  writeFileSync(namesPath(step.wasmPath), JSON.stringify(names));
   const facts = { mask: mask.toString(), tableEntries };
   const inputs = withoutReplaced(read, replace);
-  saveRecord(context.root, step.name, context.files, { key: step.key, inputs, outputs: [rel(context, step.wasmPath)], facts });
+  const outputs = [step.wasmPath, namesPath(step.wasmPath)].map((path) => rel(context, path));
+  saveRecord(context.root, step.name, context.files, { key: step.key, inputs, outputs, facts });
   context.log(`asc ${module.name}.wasm ${wasm.length} bytes, ${seconds(start)}`);
   return facts;
+}
+
+/** Names of a module's functions, by index, beside its .wasm. */
+const namesPath = (wasmPath: string): string => wasmPath.replace(/\.wasm$/, '.names.json');
+
+/** Writes build/symbols/DIGEST.json (of the stripped ELF) when it is not there or not of these bytes. */
+function writeSymbols(context: Context, module: Module): void {
+  const path = (end: string): string => join(context.paths.modules, module.name, `${module.name}.${end}`);
+  const [wasm, elf] = [readFileSync(path('wasm')), readFileSync(path('elf'))];
+  const full = path('full.elf');
+  const names = JSON.parse(readFileSync(path('names.json'), 'utf8')) as Record<string, string>;
+  const functions = functionsOf(readElf(readFileSync(full), full), textBase(module), names, readWasm(wasm, module.source));
+  const file: SymbolFile = { format: 1, module: module.name, wasm_sha256: sha256(wasm), elf_sha256: sha256(elf), functions };
+  mkdirSync(join(context.root, SYMBOLS), { recursive: true });
+  writeIfChanged(join(context.root, SYMBOLS, `${file.elf_sha256}.json`), `${JSON.stringify(file)}\n`);
 }
 
 /** Every file that the C side of the build reads. */
@@ -142,14 +163,19 @@ export async function buildModule(context: Context, module: Module): Promise<Mod
   const nativeC = module.source.endsWith('.ts') && existsSync(forged) ? forged : undefined;
   const key = sha256(JSON.stringify([RECIPE_VERSION, context.tools, SERVICE_FLAGS, base.toString(), nativeC !== undefined]));
   const known = loadRecord<{ instanceBytes: number }>(context.root, name);
-  if (known !== null && isFresh(known, key, context.files)) return { ...facts, ...known.facts };
+  if (known !== null && isFresh(known, key, context.files)) {
+    writeSymbols(context, module); // a renamed function changes its name alone
+    return { ...facts, ...known.facts };
+  }
   const start = performance.now();
   const own = [rel(context, join(folder, `${module.name}.wasm`)), ...(nativeC === undefined ? [] : [rel(context, nativeC)])];
   const inputs = context.files.all(guestInputs(context, own));
   const job = { root: context.root, folder, name: module.name, textBase: base, gen: ['build/gen'], nativeC };
   const instanceBytes = await buildServiceElf(job);
   const elf = join(folder, `${module.name}.elf`);
-  saveRecord(context.root, name, context.files, { key, inputs, outputs: [rel(context, elf)], facts: { instanceBytes } });
+  const outputs = [elf, join(folder, `${module.name}.full.elf`)].map((path) => rel(context, path));
+  saveRecord(context.root, name, context.files, { key, inputs, outputs, facts: { instanceBytes } });
+  writeSymbols(context, module);
   context.log(`gcc ${module.name}.elf ${readFileSync(elf).length} bytes, ${seconds(start)}`);
   return { ...facts, instanceBytes };
 }

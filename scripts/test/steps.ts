@@ -50,10 +50,31 @@ export function steps(root: string): Step[] {
       argv: (files) => ['--import', 'tsx', '--test', ...SETTLED, ...files], closingLines: NODE_CLOSING_LINES,
     },
     ...(hasSpecs(join(root, 'assembly')) ? [specs] : []),
+    script('crash-sim', '100,000 simulated power cuts of /state', image, 'scripts/crash-sim.ts', '--crashes', '100000', '--jobs', '2'),
     script('os-modern', 'the boot proof', image, 'scripts/test-os.ts', 'modern', '--quiet'),
     script('os-recipe-gpu', 'the same ladder, recipe of a GPU node', image, 'scripts/test-os.ts', 'modern', '--recipe', 'gpu', '--quiet'),
     script('os-invalid', 'no fake success: only invalid traffic', image, 'scripts/test-os.ts', '--profile', 'invalid-only', '--quiet'),
+    ...['no-flush', 'read-only', 'foreign', 'small', 'absent'].map((disk) =>
+      script(
+        `os-state-${disk}`, 'a disk that statefsd cannot use, by name', image,
+        'scripts/test-os.ts', '--profile', `state-refused-${disk}`, '--quiet',
+      )),
+    script(
+      'os-disk-errors', 'EIO, ENOSPC, failed flushes, late answers', image, 'scripts/test-os.ts', '--profile', 'disk-errors', '--quiet',
+    ),
+    script('os-disk-ro', 'what was kept, on a read-only disk', image, 'scripts/test-os.ts', '--profile', 'disk-read-only', '--quiet'),
+    script('os-persist', 'two boots on one disk', image, 'scripts/test-os.ts', '--profile', 'persist-second', '--quiet'),
     script('os-legacy', 'the same ladder in legacy (debug only)', image, 'scripts/test-os.ts', 'legacy', '--quiet'),
+    script('crash-test', 'nothing acknowledged is lost over 20 power cuts', image, 'scripts/crash-test.ts'),
+    script(
+      'crash-canary', 'a build that acknowledges before FLUSH loses', mutants, 'scripts/crash-test.ts', '--runs', '4', '--mutant',
+      'statefs_acks_before_flush',
+    ),
+    script('soak', 'an hour of guest time at the highest accepted rates', image, 'scripts/soak.ts', '--hours', '1'),
+    script(
+      'soak-canary', 'a log that never turns passes its limit', mutants, 'scripts/soak.ts', '--minutes', '5', '--mutant',
+      'metricsd_wal_never_rotates', '--red', 'retention: records in the segment',
+    ),
     script('canary', 'the gate goes red for each mutant', mutants, 'scripts/canary.ts'),
     script('determinism', 'two boots, one transcript', image, 'scripts/determinism.ts', '2'),
     script('bench', 'instruction counts beside their budgets', image, 'scripts/bench.ts'),

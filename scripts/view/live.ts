@@ -7,13 +7,14 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { bootArgs, qemuArgv } from '../../boot/machines.js';
-import { startReplayBridge } from '../../runtime/bridge/index.js';
+import { startBridge } from '../../runtime/bridge/index.js';
 import { RunFolder } from '../gate/evidence.js';
 import { lastOfPhase, readLadder } from '../gate/ladder.js';
 import { LineSplitter, splitPrefix, type ConsoleLine } from '../gate/line-splitter.js';
 import { dropImage, findQemu, privateImage, Qemu, type Exit } from '../gate/machine.js';
 import { Matcher } from '../gate/matcher.js';
 import { failureTitle } from '../gate/report.js';
+import { keptPath, openKept, type KeptDisk } from '../lib/disk.js';
 import { wrong } from '../lib/fail.js';
 import { ROOT } from '../lib/paths.js';
 import type { ViewEvent } from './model.js';
@@ -52,17 +53,20 @@ export class Live {
     const ladder = readLadder('proof', 'modern', root);
     const qemu = findQemu();
     const image = privateImage('shipping', root);
+    let disk: KeptDisk | null = null;
     try {
       if (image.bundleIdentity !== bundle) wrong('the image was built anew while it was proving itself; run npm start again');
       const nonce = randomBytes(8).toString('hex');
       const folder = new RunFolder(join(root, 'build', 'logs'), 'view', new Date());
+      const kept = openKept(keptPath(process.env, root));
+      disk = kept;
       const append = bootArgs({ profile: 'run', nonce, bundle, idle: 'sleep' });
       const argv = qemuArgv({
         transport: 'modern', mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
-        sockets: image.sockets, console: 'pty', devices: true,
+        sockets: image.sockets, console: 'pty', devices: true, drive: kept.drive,
       });
       const live = new Live(image.sockets.control, new Matcher(ladder, nonce), folder, say);
-      const bridge = await startReplayBridge({ socketPath: image.sockets.dcgm });
+      const bridge = await startBridge({ socketPath: image.sockets.dcgm });
       const machine = new Qemu(qemu.path, argv, folder.file('qemu.stderr.log'), (bytes) => live.data(bytes));
       const limit = setTimeout(() => live.fail(`no \`init: ready\` within ${UP_LIMIT_MS / 1000} s`), UP_LIMIT_MS);
       void live.up.then(() => clearTimeout(limit));
@@ -76,12 +80,14 @@ export class Live {
           machine.stop();
           await machine.exited;
           await bridge.close();
+          kept.release();
           dropImage(image);
         })();
         return stopping;
       };
       return live;
     } catch (error) {
+      disk?.release();
       dropImage(image);
       throw error;
     }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decodes a page of metricsd's SNAPSHOT (docs/format/wire-metricsd.md) into the view's rows. Pure.
 // Invariant: every length is checked against the page before it is used; a page that does not add up throws RangeError.
+// A series that only came back from /state is no measurement of this boot: it counts in the total and makes no row.
 // Limits: what metricsd puts into one page; buckets are skipped, the view shows sum and count.
 import type { SeriesRow } from './model.js';
 
 const HEAD_BYTES = 10;
 const RECORD_HEAD_BYTES = 34;
 const BUCKET_BYTES = 16;
+const UNIT_RESTORED = 0x80;
 /** `next` of the last page. */
 const END = 0xffff_ffff;
 const KINDS: Readonly<Record<number, SeriesRow['kind']>> = { 1: 'counter', 2: 'gauge', 3: 'histogram' };
@@ -43,7 +45,8 @@ export function decodeSeriesPage(page: Buffer, nameOf: (id: bigint) => string): 
     const labelsAt = nameAt + page.readUInt8(at + 7);
     const end = labelsAt + page.readUInt16LE(at + 8);
     if (end > page.length) throw new RangeError(`record ${i} runs past the page`);
-    rows.push({
+    const restored = (page.readUInt8(at + 5) & UNIT_RESTORED) !== 0;
+    if (!restored) rows.push({
       name: page.subarray(nameAt, labelsAt).toString('latin1'),
       kind,
       producer: nameOf(page.readBigUInt64LE(at + 10)),

@@ -12,7 +12,8 @@ import { readLadder } from '../../scripts/gate/ladder.js';
 const budgets = readBudgets();
 const PREFIX = 'SELFTEST: bench ';
 const keysOf = (source: string): string[] => budgets.filter((row) => row.source === source).map((row) => row.key);
-const guestLines = keysOf('guest').map((key) => `${PREFIX}${key}=50`);
+/** Within every budget. */
+const guestLines = keysOf('guest').map((key) => `${PREFIX}${key}=${key.startsWith('flushes') ? 20 : 50}`);
 const hashLines = keysOf('hash').map((key) => `${HASH_PREFIX}${key}=50`);
 const figures: Figures = {
   ...guestFigures(guestLines, PREFIX, budgets), ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'), image_bytes: 1000,
@@ -34,13 +35,17 @@ test('every row that is asked for is there, with its budget', () => {
   assert.deepEqual(new Set(budgets.map((row) => row.key)), new Set([
     'null_syscall', 'ipc_call_64', 'ipc_send_64', 'preempt', 'counter_inc', 'counter_inc_batched_1_series',
     'counter_inc_batched_1024_series', 'log_append_64', 'crc32c_wasm', 'crc32c_native', 'sha256_wasm', 'sha256_native',
-    'fault_to_restart', 'image_bytes',
+    'fault_to_restart', 'image_bytes', 'statefs_put_256', 'statefs_put_batched_256', 'flushes_per_1k_puts_batched', 'wal_append',
+    'recovery_per_1k_records', 'recovery_churned_per_1k_records', 'statefs_put_batched_fresh_256', 'statefs_put_batched_worn_256',
   ]));
   const max = Object.fromEntries(budgets.map((row) => [row.key, row.max ?? row.ratio_max]));
   assert.deepEqual(max, {
     null_syscall: 80, ipc_call_64: 700, ipc_send_64: 300, preempt: 450, counter_inc: 2500, counter_inc_batched_1_series: 150,
     counter_inc_batched_1024_series: 150, log_append_64: 2500, crc32c_native: undefined, crc32c_wasm: 1.25, sha256_native: undefined,
     sha256_wasm: 1.25, fault_to_restart: 200_000, image_bytes: 2_097_152,
+    statefs_put_256: undefined, statefs_put_batched_256: 3000, flushes_per_1k_puts_batched: 20, wal_append: undefined,
+    recovery_per_1k_records: 6_000_000, recovery_churned_per_1k_records: 6_000_000, statefs_put_batched_fresh_256: undefined,
+    statefs_put_batched_worn_256: undefined,
   });
   assert.equal(readLadder('bench', 'modern').figures, PREFIX);
 });

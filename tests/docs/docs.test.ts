@@ -72,7 +72,9 @@ test('CI runs npm test and nothing else', () => {
 test('the steps of npm test name each gate of the project once', () => {
   const names = steps(ROOT).map(({ name }) => name).filter((name) => name !== 'as-pect');
   assert.deepEqual(names, [
-    'lint', 'types', 'build', 'build-mutant', 'host', 'os-modern', 'os-recipe-gpu', 'os-invalid', 'os-legacy', 'canary', 'determinism', 'bench',
+    'lint', 'types', 'build', 'build-mutant', 'host', 'crash-sim', 'os-modern', 'os-recipe-gpu', 'os-invalid',
+    'os-state-no-flush', 'os-state-read-only', 'os-state-foreign', 'os-state-small', 'os-state-absent', 'os-disk-errors', 'os-disk-ro', 'os-persist',
+    'os-legacy', 'crash-test', 'crash-canary', 'soak', 'soak-canary', 'canary', 'determinism', 'bench',
   ]);
 });
 

@@ -22,14 +22,15 @@ interface Protocol {
 const usual = (service: string, prefix: string, form: StatusForm, framed?: string[]): Protocol => ({
   page: `wire-${service}`, module: service, form, framed,
   ops: new RegExp(`^${prefix}_OP_(\\w+)$`),
-  statuses: new RegExp(`^${prefix}_(?!OP_|KIND_|UNIT_|SPAN_|QOS_)(\\w+)$`),
+  statuses: new RegExp(`^${prefix}_(?!OP_|KIND_|UNIT_|SPAN_|QOS_|LEVEL_|SELECT_|POINT_)(\\w+)$`),
 });
 const PROTOCOLS: Protocol[] = [
+  { ...usual('statefsd', 'SF', 'named'), statuses: /^SF_(?!OP_|BATCH_)(\w+)$/ },
   {
     page: 'wire-logd', module: 'logd', form: 'named',
     ops: /^LO_(APPEND|QUERY|STATS)$/, statuses: /^LO_(?!(?:APPEND|QUERY|STATS)$)(\w+)$/,
   },
-  usual('metricsd', 'MT', 'named'), usual('portd', 'PD', 'named'),
+  usual('metricsd', 'MT', 'named'), usual('portd', 'PD', 'named'), usual('keystored', 'KS', 'named'), usual('dsoftbusd', 'DB', 'named'),
   usual('execd', 'EX', 'meaning'), usual('samgrd', 'SM', 'meaning'),
   usual('bundlemgrd', 'BN', 'prose'), usual('dcgmd', 'DG', 'prose'), usual('policyd', 'PO', 'prose'), usual('rngd', 'RG', 'prose'),
   usual('timed', 'TM', 'prose', ['FIRED']),

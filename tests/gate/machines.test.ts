@@ -38,6 +38,19 @@ test('the argv of each machine is exactly this', () => {
     line({ consoleLog: '/l,og' }),
     `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY.replace('signal=off', 'signal=off,logfile=/l,,og')} ${DEVICES} ${TAIL}`,
   );
+  const disk = '-device virtio-blk-device,drive=state,bus=virtio-mmio-bus.2,werror=report,rerror=report';
+  const front = `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${DEVICES}`;
+  assert.equal(
+    line({ drive: { source: { file: '/d,/s', throwaway: true } } }),
+    `${front} -blockdev driver=file,filename=/d,,/s,cache.no-flush=on,node-name=state-file`
+      + ` -blockdev driver=raw,node-name=state,file=state-file,cache.no-flush=on ${disk} ${TAIL}`,
+  );
+  assert.equal(
+    line({ drive: { source: { nbd: '/d/n' }, readOnly: true, noFlush: true } }),
+    `${front} -blockdev driver=nbd,server.type=unix,server.path=/d/n,export=state,node-name=state-file,read-only=on`
+      + ` -blockdev driver=raw,node-name=state,file=state-file,read-only=on ${disk},write-cache=off,config-wce=off ${TAIL}`,
+  );
+  assert.equal(line({ devices: false, drive: { source: { nbd: '/d/n' } } }), line({ devices: false }));
   assert.equal(line({ devices: false }), `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${TAIL}`);
 });
 
@@ -48,6 +61,8 @@ test('the boot arguments have a fixed order, and refuse what the format cannot c
   assert.equal(bootArgs(base), `profile=proof nonce=${nonce} bundle=${bundle} idle=poll`);
   const all = bootArgs({ ...base, diag: true, mutant: 7, recipe: 'gpu' });
   assert.equal(all, `profile=proof nonce=${nonce} bundle=${bundle} idle=poll recipe=gpu mutant=7 diag=on`);
+  const seeded = bootArgs({ ...base, minutes: 60, round: '0000000a', seed: '00000001' });
+  assert.equal(seeded, `profile=proof nonce=${nonce} bundle=${bundle} idle=poll seed=00000001 round=0000000a minutes=60`);
   assert.throws(() => bootArgs({ ...base, nonce: 'XYZ' }), /nonce/);
   assert.throws(() => bootArgs({ ...base, bundle: 'short' }), /SHA-256/);
   assert.throws(() => bootArgs({ ...base, recipe: 'a b' }), /bad character/);

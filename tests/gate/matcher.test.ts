@@ -177,3 +177,17 @@ test('the nonce of another run is never accepted', () => {
     assert.equal(fails(good, haltLine(good, 'modern', other)).kind, 'halt_nonce');
   });
 });
+
+test('a line that may come: anywhere after the first marker, once, whole; elsewhere it is unexpected', () => {
+  const crash = readLadder('crash', 'modern');
+  const texts = crash.markers.map((marker) => marker.text);
+  const may = crash.may[0]!;
+  const run = (lines: string[]): Failure | null => judge(crash, consoleOf(lines, haltLine(lines)), 0).matcher.failure;
+  const at = (index: number, ...extra: string[]): string[] => [...texts.slice(0, index), ...extra, ...texts.slice(index)];
+  assert.equal(run(texts), null);
+  for (const index of [1, Math.floor(texts.length / 2), texts.length]) assert.equal(run(at(index, may)), null, `at ${index}`);
+  assert.notEqual(run(at(0, may)), null);
+  assert.notEqual(run(at(3, may, may)), null);
+  assert.notEqual(run(at(3, `${may} more`)), null);
+  assert.deepEqual(readLadder('proof', 'modern').may, []);
+});

@@ -51,6 +51,7 @@ export function field(n: u32): u32 {
     case 26: return offsetof<Endpoint>("count");
     case 27: return offsetof<Endpoint>("waiter");
     case 28: return offsetof<Endpoint>("used");
+    case 29: return offsetof<Thread>("trace");
     default: return u32.MAX_VALUE;
   }
 }

@@ -258,7 +258,7 @@ export class Model {
     };
     if (cap === null) return { a0: E.bad_handle! };
     if (!(cap.rights & 2)) return { a0: E.no_right! };
-    if (t.notify !== 0) {
+    if (t.notify !== 0 && (deadline !== 0 || cap.endpoint === t.own)) {
       const bits = BigInt(t.notify);
       t.notify = 0;
       return later({ a0: 0n, meta: [0n, 0n, 0n, bits] });

@@ -5,10 +5,12 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { before, test } from 'node:test';
 import { HEADER_BYTES, SERVICE_RECORD_BYTES, type BundleService } from '../../image/pack.js';
+import { limit, loadAbi } from '../../scripts/lib/abi.js';
 import { E, Halted, loadKernel, Machine, REASON, type Kernel } from './machine.js';
 import { leb, makeElf, makeService, makeWasm, named, pack, section, TEXT_FIRST, TEXT_STRIDE, vector, type Segment, type Wasm } from './modules.js';
 import { FLAG } from './world.js';
 
+const PAGES_MAX = limit(loadAbi(), 'kernel', 'service_memory_pages_max');
 let kernel: Kernel;
 before(async () => { kernel = await loadKernel(); });
 const INIT = (): BundleService => makeService('init-lite', { flags: FLAG.spawn | FLAG.bundle | FLAG.shutdown });
@@ -64,14 +66,14 @@ const RECORD_FAULTS: Fault[] = [
   sealed('elf at 2^32', word(record(48), 0xffff_ffff)),
   sealed('no memory', word(record(56), 0)),
   sealed('more memory than its limit', word(record(56), 2)),
-  sealed('memory limit over the limit', word(record(60), 65)),
+  sealed('memory limit over the limit', word(record(60), PAGES_MAX + 1)),
   sealed('no stack', word(record(64), 0)),
   sealed('stack of half a page', word(record(64), 4096 + 2048)),
   sealed('stack over the limit', word(record(64), 262144 + 4096)),
   sealed('no queue', word(record(68), 0)),
   sealed('queue over the limit', word(record(68), 65)),
   sealed('restarts over the limit', word(record(72), 9)),
-  sealed('an unknown flag', word(record(76), 128)),
+  sealed('an unknown flag', word(record(76), 256)),
   sealed('a call to an entry that is not there', (b) => { b[record(80)] = 4; }),
   sealed('text below the first', (b) => { b.writeBigUInt64LE(TEXT_FIRST - TEXT_STRIDE, record(176)); }),
   sealed('text above the last', (b) => { b.writeBigUInt64LE(TEXT_FIRST + 48n * TEXT_STRIDE, record(176)); }),
@@ -109,7 +111,7 @@ test('every fault of the bundle and its records is refused at boot, by its own r
 
 test('the largest values that the table of limits allows are taken', () => {
   const most = makeService('most', {
-    module: 47, memoryPages: 64, stackBytes: 262144, depth: 64, restartBudget: 8, instanceBytes: 0x80000 - 0x10000 - 4096,
+    module: 47, memoryPages: PAGES_MAX, stackBytes: 262144, depth: 64, restartBudget: 8, instanceBytes: 0x80000 - 0x10000 - 4096,
     tableEntries: Math.floor((0x1f0000 - 0x40000 - 2 * 4096 - 0x80000) / 32), name: 'm'.repeat(31), console: 'c'.repeat(15),
   });
   most.id = makeService(most.name).id;

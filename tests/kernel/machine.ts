@@ -27,7 +27,7 @@ const WINDOW_END = BigInt(limit(abi, 'kernel', 'services_max') + 1) * WINDOW_BYT
 /** Names of what guest-kernel.ts tells, in its order. */
 const FIELDS = ['pc', 'ra', 'sp', 'tp', 'a0', 'a1', 't6', 'full', 'fp_valid', 'mask', 'f0', 'fcsr', 'memory', 'memory_bytes', 'index', 'state',
   'generation', 'own_endpoint', 'handles', 'host_pending', 'server', 'endpoint', 'gp', 's0', 'thread_bytes_used', 'e_generation', 'e_count',
-  'e_waiter', 'e_used'] as const;
+  'e_waiter', 'e_used', 'trace'] as const;
 const LAYOUT = ['KERNEL_MEMORY_BYTES', 'KERNEL_MEMORY_VA', 'CURRENT', 'THREADS', 'THREAD_BYTES', 'CAPS', 'CAP_BYTES', 'ENDPOINTS',
   'ENDPOINT_BYTES', 'PAGE_TABLES', 'PAGE_TABLES_END', 'DMA_START', 'DMA_END', 'WINDOW_SHIFT', 'WINDOW_INSTANCE', 'WINDOW_TABLE',
   'WINDOW_STACK_TOP', 'WINDOW_MEMORY', 'TEXT_FIRST', 'TEXT_STRIDE', 'RAM_START', 'DEVICE_TREE'] as const;
@@ -184,7 +184,8 @@ export class Machine {
     this.exports['trap_taken']!(cause, BigInt.asIntN(64, value));
     this.check();
   }
-  badSyscall(number: bigint): void { this.exports['trap_bad_syscall']!(number); }
+  /** A call that the mask refuses; number trap is the module's own trap, with kind and info. */
+  badSyscall(number: bigint, kind = 0n, info = 0n): void { this.exports['trap_bad_syscall']!(number, kind, info); }
   counter(name: string): number { return Number(this.sys('counter', COUNTER[name]!)); }
   /** Lines on the console so far, without their time stamps. */
   get lines(): string[] { return this.console.split('\n').slice(0, -1).map((line) => line.replace(/^\[[0-9.]*\] /, '')); }

@@ -122,9 +122,11 @@ test('memory grows to its limit and not past it, and shrinks with the end', () =
   assert.equal(w.machine.sys('memory_grow', 2), 1n);
   assert.equal(w.machine.sys('memory_grow', 1), -1n);
   assert.equal(w.counter('free_frames'), free - 32);
+  assert.equal(w.counter('free_frames_least'), free - 32, 'as few as now were never free before');
   w.machine.poke(1, 3 * 65536 - 1, Buffer.from([1]));
   w.machine.sys('exit', 0);
   assert.equal(w.counter('free_frames'), free + 16 + 1 + 1, 'memory, one page of stack and one of instance');
+  assert.equal(w.counter('free_frames_least'), free - 32, 'the mark stays when frames come back');
 });
 
 test('growing without frames fails whole', () => {

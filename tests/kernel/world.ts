@@ -15,7 +15,7 @@ export const INIT_WAIT = 500_000_000;
 /** Peers that have a slot. */
 export const PEERS = 7;
 export const RIGHT = { send: 1, recv: 2, clone: 4, grant: 8, query: 16 } as const;
-export const FLAG = { exec: 1, fixture: 2, spawn: 4, spawnExec: 8, bundle: 16, shutdown: 32 } as const;
+export const FLAG = { exec: 1, fixture: 2, spawn: 4, spawnExec: 8, bundle: 16, shutdown: 32, crashWithheld: 128 } as const;
 /** Names of the played services. */
 export const nameOf = (index: number): string => (index === 0 ? 'init-lite' : `s${index}`);
 /** The slot that holds a send capability to service `index`. */

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Host, buildModule } from '../../runtime/node/index.js';
 import { BASE64, JWT } from '../lib/redact-vectors.js';
 import {
-  LogPeer, UNHURRIED, counter, expect, fieldsOf, flush, gauge, histogram, metricsd, recipeFile, recipeWith, registry, run, spanEnd, spanIdOf, spanStart,
+  LogPeer, UNHURRIED, counter, expect, fieldsOf, flush, gauge, histogram, metricsd, recipeWith, registry, run, spanEnd, spanIdOf, spanStart,
   stats, traceIdOf, type Steps,
 } from './metricsd-frames.js';
 import { crc32c } from '../../runtime/bridge/crc32c.js';
@@ -29,8 +29,8 @@ test('ready only after one record was exported and read back; the limits are log
   const logged = Object.assign({}, ...limits.map(fieldsOf)) as Record<string, string>;
   assert.equal(logged['metrics.max_series_total'], '256');
   assert.equal(logged['export.max_records'], '64');
-  assert.equal(Object.keys(logged).length, 20);
-  assert.match(limits[0]!.message, new RegExp(`crc32c=${crc32c(recipeFile('metrics')).toString(16).padStart(8, '0')}$`));
+  assert.equal(Object.keys(logged).length, 30);
+  assert.match(limits[0]!.message, new RegExp(`crc32c=${crc32c(recipeWith({})).toString(16).padStart(8, '0')}$`));
   assert.equal(m.log.snapshots('metricsd.start').length, 1);
 });
 
@@ -60,7 +60,7 @@ test('not ready when logd is silent, refuses, answers another record, or keeps s
       }
       return answer;
     };
-    const m = await metricsd(recipeFile('metrics'), { peers: { logd: peer } });
+    const m = await metricsd(recipeWith({}), { peers: { logd: peer } });
     run(m, function* (host): Steps<void> {
       assert.notEqual(yield* pinged(host), 0);
     });

@@ -9,8 +9,9 @@ import { ROOT } from '../../scripts/lib/paths.js';
 
 export const OP = {
   counter: 1, gauge: 2, histogram: 3, spanStart: 4, spanEnd: 5, ping: 6, register: 7, batch: 8, snapshot: 9, stats: 10, limits: 11, flush: 12,
+  range: 13,
 } as const;
-export const STATUS = ['ok', 'invalid_args', 'over_limit', 'rate_limited', 'not_found', 'denied', 'stale_handle'] as const;
+export const STATUS = ['ok', 'invalid_args', 'over_limit', 'rate_limited', 'not_found', 'denied', 'stale_handle', 'unavailable'] as const;
 export type Status = (typeof STATUS)[number];
 export const QUERY_BADGE = 17;
 
@@ -135,10 +136,10 @@ export const RECIPES = 'recipes/observability';
 export function recipeFile(name: string): Buffer {
   return readFileSync(join(ROOT, 'image', RECIPES, `${name}.toml`));
 }
-/** The default recipe with some lines replaced: `max_labels` -> 2. */
+/** The default recipe with some lines replaced: `max_labels` -> 2. Retention is off unless a change says otherwise. */
 export function recipeWith(changes: Record<string, string>, extra = ''): Buffer {
   let text = recipeFile('metrics').toString('utf8');
-  for (const [key, value] of Object.entries(changes)) {
+  for (const [key, value] of Object.entries({ enabled: '0', ...changes })) {
     const line = new RegExp(`^${key} = .*$`, 'm');
     if (!line.test(text)) throw new Error(`no key ${key} in the default recipe`);
     text = text.replace(line, `${key} = ${value}`);
@@ -153,7 +154,7 @@ export interface Metricsd {
   log: LogPeer;
 }
 /** A metricsd on the given recipe, behind a stand-in for logd. */
-export async function metricsd(recipe: Buffer = recipeFile('metrics'), options: Partial<HostOptions> = {}): Promise<Metricsd> {
+export async function metricsd(recipe: Buffer = recipeWith({}), options: Partial<HostOptions> = {}): Promise<Metricsd> {
   const log = new LogPeer();
   const host = new Host({
     name: 'metricsd', wasm: await buildModule('metricsd'), files: { [`${RECIPES}/metrics.toml`]: recipe }, peers: { logd: log.peer, ...options.peers },
@@ -180,10 +181,13 @@ export function* flush(host: Host): Steps<{ exported: number; waiting: number; f
 export const STAT = {
   accepted: 0, invalid_args: 1, over_limit: 2, rate_limited: 3, not_found: 4, denied: 5, stale_handle: 6, series: 7, liveSpans: 8, exported: 9,
   exportFailed: 10, deferred: 11, pending: 12, quarantines: 13, expired: 14, redactions: 15, senders: 16, generation: 17, updates: 18,
+  retention: 19, why: 20, rawWritten: 21, rollupsWritten: 22, keysDeleted: 23, writeFailures: 24, writeStatus: 25, writesLost: 26, samplesDropped: 27,
+  writesWaiting: 28, retentionNs: 29, offsetNs: 30, segment: 31, segmentRecords: 32, segmentsDropped: 33, recovered: 34, recoveredBad: 35,
+  restored: 36, entriesRefused: 37, unavailable: 38,
 } as const;
 export function* stats(host: Host): Steps<Record<keyof typeof STAT, bigint>> {
   const { body } = yield* expect(host, 'portd', plain(OP.stats), 'ok', 'stats');
-  if (body.length !== 19 * 8) throw new Error(`stats body of ${body.length} bytes`);
+  if (body.length !== 39 * 8) throw new Error(`stats body of ${body.length} bytes`);
   return Object.fromEntries(Object.entries(STAT).map(([name, word]) => [name, body.readBigUInt64LE(8 * word)])) as Record<keyof typeof STAT, bigint>;
 }
 export interface SnapshotRecord {

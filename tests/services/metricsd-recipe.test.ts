@@ -43,11 +43,26 @@ const table: Row[] = [
   { why: 'unknown key', text: edit('max_labels = 8', 'max_labels = 8\nmax_lables = 8'), fault: 'metrics.max_lables unknown_key' },
   { why: 'a key of another table', text: edit('max_labels = 8', 'max_labels = 8\nexpiry_ns = 8'), fault: 'metrics.expiry_ns unknown_key' },
   { why: 'a key above every table', text: `max_labels = 8\n${base}`, fault: 'max_labels unknown_key' },
-  { why: 'unknown table', text: `${base}\n[retention]\nenabled = 1\n`, fault: 'retention unknown_table' },
+  { why: 'unknown table', text: `${base}\n[retentions]\nenabled = 1\n`, fault: 'retentions unknown_table' },
+  { why: 'retention off', text: edit('enabled = 1', 'enabled = 0'), fault: null },
+  { why: 'retention neither on nor off', text: edit('enabled = 1', 'enabled = 2'), fault: 'retention.enabled over_maximum' },
+  { why: 'no switch', text: edit(/^enabled = 1$/m, ''), fault: 'retention.enabled missing' },
+  { why: 'a raw interval at its least', text: edit('raw_interval_ns = 1_000_000_000', 'raw_interval_ns = 10_000_000'), fault: null },
+  { why: 'a raw interval below it', text: edit('raw_interval_ns = 1_000_000_000', 'raw_interval_ns = 9_999_999'), fault: 'retention.raw_interval_ns too_small' },
+  { why: 'a raw interval at its most', text: edit('raw_interval_ns = 1_000_000_000', 'raw_interval_ns = 10_000_000_000'), fault: null },
+  { why: 'a raw interval above it', text: edit('raw_interval_ns = 1_000_000_000', 'raw_interval_ns = 10_000_000_001'), fault: 'retention.raw_interval_ns over_maximum' },
+  { why: 'raw intervals that do not fill a window', text: edit('raw_interval_ns = 1_000_000_000', 'raw_interval_ns = 3_000_000_000'), fault: 'retention.raw_interval_ns not_a_divisor' },
+  { why: 'three segments', text: edit('max_segments = 8', 'max_segments = 3'), fault: null },
+  { why: 'two segments', text: edit('max_segments = 8', 'max_segments = 2'), fault: 'retention.max_segments too_small' },
+  { why: 'more segments than there are slots', text: edit('max_segments = 8', `max_segments = ${over('metricsd', 'retention_segments_max')}`), fault: 'retention.max_segments over_maximum' },
+  { why: 'a minute and a window of 10 s windows', text: edit('ttl_windows_10s = 60', 'ttl_windows_10s = 12'), fault: null },
+  { why: 'one 10 s window less', text: edit('ttl_windows_10s = 60', 'ttl_windows_10s = 11'), fault: 'retention.ttl_windows_10s too_small' },
+  { why: 'no key deleted in a step', text: edit('gc_batch = 4', 'gc_batch = 0'), fault: 'retention.gc_batch zero' },
+  { why: 'as many retries as there may be', text: edit('critical_retries = 2', `critical_retries = ${over('metricsd', 'retention_retries_max')}`), fault: 'retention.critical_retries over_maximum' },
   { why: 'unknown table array', text: `${base}\n[[senders]]\nname = "x"\n`, fault: 'senders unknown_table' },
   { why: 'missing key', text: edit(/^expiry_ns.*$/m, ''), fault: 'spans.expiry_ns missing' },
   { why: 'missing buckets', text: edit(/^buckets_bytes.*$/m, ''), fault: 'histogram.buckets_bytes missing' },
-  { why: 'too small for metricsd itself', text: edit('max_series_total = 256', 'max_series_total = 9'), fault: 'metrics.max_series_total too_small' },
+  { why: 'too small for metricsd itself', text: edit('max_series_total = 256', 'max_series_total = 12'), fault: 'metrics.max_series_total too_small' },
   { why: 'buckets not ascending', text: edit('[1_000_000, 5_000_000', '[5_000_000, 1_000_000'), fault: 'histogram.buckets_ns not_ascending' },
   { why: 'two equal buckets', text: edit('[1_000_000, 5_000_000', '[5_000_000, 5_000_000'), fault: 'histogram.buckets_ns not_ascending' },
   { why: 'a bucket of zero', text: edit('[1_000_000, 5_000_000', '[0, 5_000_000'), fault: 'histogram.buckets_ns zero' },
@@ -141,7 +156,7 @@ test('the boot argument chooses the recipe; what is not there or badly named is 
     yield* expect(host, 'timed', counter('fives', 1), 'over_limit');
     const { body } = yield* expect(host, 'timed', plain(OP.limits), 'ok');
     const lines = body.toString('latin1', 6, 6 + body.readUInt16LE(4)).split('\n');
-    assert.equal(lines.length, 20);
+    assert.equal(lines.length, 30);
     assert.ok(lines.includes('wire.max_metric_name_len=4') && lines.includes('spans.expiry_ns=5000000000'));
   });
   for (const [recipe, line] of [['none', 'none not_in_bundle'], ['../x', 'bad_recipe_name'], ['x'.repeat(33), 'bad_recipe_name']] as const) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one frame header of every protocol: magic (2 ASCII bytes), version u8, op u8, then the nonce; replies set bit 7 of op.
 // Invariant: a request carries its nonce at offset 4. A reply carries one status byte and the nonce in the order that its
-// protocol published: status first (LO, MT, TM, RG, SM, EX, BN) or nonce first (PO, IN).
+// protocol published: status first (LO, MT, TM, RG, SM, EX, BN, KS, DB) or nonce first (PO, IN).
 // Limit: a frame is at most limits.kernel message_bytes_max bytes.
 import { KERNEL_MESSAGE_BYTES_MAX } from "../../gen/limits";
 import { MUT_DECODER_IGNORES_NONCE, mutant } from "../../gen/mutants";
@@ -84,8 +84,14 @@ export const BN: Protocol = Protocol.of(0x42, 0x4e, 1, 4, false);
 export const RG: Protocol = Protocol.of(0x52, 0x47, 1, 4, false);
 /** portd. */
 export const PD: Protocol = Protocol.of(0x50, 0x44, 1, 4, false);
+/** statefsd. */
+export const SF: Protocol = Protocol.of(0x53, 0x46, 2, 8, false);
 /** dcgmd. */
 export const DG: Protocol = Protocol.of(0x44, 0x47, 1, 4, false);
+/** keystored. */
+export const KS: Protocol = Protocol.of(0x4b, 0x53, 1, 4, false);
+/** dsoftbusd. */
+export const DB: Protocol = Protocol.of(0x44, 0x42, 1, 4, false);
 /** init-lite's own ops, answered by every dispatcher. Reply to PING: nonce, then status 0 (ready) or 1 (evidence missing). */
 export const IN: Protocol = Protocol.of(0x49, 0x4e, 1, 4, true);
 export const IN_PING: u8 = 2;
@@ -94,6 +100,8 @@ export const IN_GO: u8 = 3;
 export const IN_KILL: u8 = 4;
 /** To policyd: moves a SEND capability to a logd that was started again. */
 export const IN_LOGD: u8 = 5;
+/** From execd to init-lite: the kernel's part of a child's crash record (docs/format/crash-record.md). No answer. */
+export const IN_CRASH: u8 = 6;
 
 @inline
 export function loadNonce(at: usize, bytes: u32): u64 {

@@ -100,6 +100,11 @@ let notifyHandler: usize = 0;
 let tickHandler: usize = 0;
 let tickPeriod_ns: u64 = 0;
 let tickNext_ns: u64 = 0;
+/** In place of the next tick: the idle handler is wanted, and the receive does not wait. */
+const IDLE_NS: u64 = 1;
+let idleHandler: usize = 0;
+/** The next tick while tickNext_ns says IDLE_NS. */
+let tickBehind_ns: u64 = 0;
 let receiveFlags: u32 = 0;
 let requestEndHandler: usize = 0;
 let refuseHandler: usize = 0;
@@ -139,7 +144,18 @@ export function serverOnTick(handler: () => void, period_ns: u64): void {
 }
 /** Sets the next tick to an absolute guest time (ns); 0: none. */
 export function serverTickAt(time_ns: u64): void {
-  tickNext_ns = time_ns;
+  if (tickNext_ns == IDLE_NS) tickBehind_ns = time_ns;
+  else tickNext_ns = time_ns;
+}
+/** `handler` runs once after each serverIdleSoon, as soon as no request waits in the queue. */
+export function serverOnIdle(handler: () => void): void {
+  idleHandler = changetype<usize>(handler);
+}
+/** Asks for the idle handler. Costs nothing where it is not used: it stands in for the next tick until it ran. */
+export function serverIdleSoon(): void {
+  if (tickNext_ns == IDLE_NS) return;
+  tickBehind_ns = tickNext_ns;
+  tickNext_ns = IDLE_NS;
 }
 /** `handler` runs after each request's handler and before its answer leaves: nexus-metrics ends open spans there. */
 export function serverOnRequestEnd(handler: () => void): void {
@@ -195,6 +211,9 @@ export function serve(
         assert(length == E_NO_SLOT && refusals < IPC_RETRY_MAX);
         refusals++;
         sys_yield();
+      } else if (tickNext_ns == IDLE_NS) {
+        tickNext_ns = tickBehind_ns;
+        changetype<() => void>(idleHandler)();
       }
       runTick();
       continue;
@@ -236,7 +255,12 @@ function runTick(): void {
   if (tickNext_ns == 0 || tickHandler == 0) return;
   const now_ns = <u64>sys_time_ns();
   if (now_ns < tickNext_ns) return;
-  tickNext_ns = tickPeriod_ns ? now_ns + tickPeriod_ns : 0;
+  if (tickNext_ns == IDLE_NS) {
+    if (tickBehind_ns == 0 || now_ns < tickBehind_ns) return;
+    tickBehind_ns = tickPeriod_ns ? now_ns + tickPeriod_ns : 0;
+  } else {
+    tickNext_ns = tickPeriod_ns ? now_ns + tickPeriod_ns : 0;
+  }
   changetype<() => void>(tickHandler)();
 }
 

@@ -9,7 +9,7 @@ import { MUT_REDACTION_OFF, mutant } from "../../gen/mutants";
 import { KEY_CLASS_MASK, KEY_IS_TOKEN, judgeKey } from "./memo";
 import { KEY_DENIED_LINE, KEY_DIGEST, KEY_PLAIN, classifyKey } from "./taxonomy";
 import { SHAPE_BYTES_MIN, TEXT_PLAIN, scanText } from "./scan";
-import { isSecretShape, isTokenByte, wordIs } from "./shapes";
+import { isPlainToken, isSecretShape, isTokenByte, wordIs } from "./shapes";
 
 const NEWLINE: u32 = 10;
 const BLANK: u32 = 32;
@@ -68,7 +68,7 @@ export function redactFields(ptr: usize, len: u32): u32 {
     }
     // Free text: to the end of the line, or of a PEM block that starts in it (a plain one holds no two dashes).
     let stop = end;
-    if (scanText(ptr + read, end - read, true) == TEXT_PLAIN) {
+    if ((end - read >= 8 && isPlainToken(ptr + read, end - read)) || scanText(ptr + read, end - read, true) == TEXT_PLAIN) {
       write = copyDown(ptr, write, read, end);
     } else {
       stop = endOfSecretLines(ptr, read, end, len);
@@ -254,7 +254,7 @@ function redactClosely(ptr: usize, writeFrom: u32, readFrom: u32, end: u32, dige
         from += 1;
       }
       const probe = endOfValue(ptr, from, end, quote, false);
-      const kind = classifyKey(ptr + key, last + lastLen - key, ptr + from, probe - from);
+      const kind = judgeKey(ptr + key, last + lastLen - key, ptr + from, probe - from) & KEY_CLASS_MASK;
       if (kind == KEY_DIGEST) {
         digest = true;
       } else if (kind != KEY_PLAIN && from < end) {

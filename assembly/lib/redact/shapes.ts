@@ -57,7 +57,19 @@ export function wordIs(ptr: usize, len: u32, word: string): bool {
   return true;
 }
 
+/** 1 for each byte with which some prefix begins: most tokens are none at their first byte. */
+const starts: usize = memory.data(256);
+function fillStarts(): bool {
+  const list = changetype<usize>(PREFIXES);
+  for (let i: u32 = 0; i < <u32>PREFIXES.length; i++) {
+    if (i == 0 || load<u16>(list + ((i - 1) << 1)) == 32) store<u8>(starts + load<u16>(list + (i << 1)), 1);
+  }
+  return true;
+}
+const startsFilled: bool = fillStarts();
+
 function hasKnownPrefix(ptr: usize, len: u32): bool {
+  if (load<u8>(starts + load<u8>(ptr)) == 0) return false;
   const list = changetype<usize>(PREFIXES);
   const listLen = <u32>PREFIXES.length;
   let at: u32 = 0;
@@ -74,6 +86,26 @@ function hasKnownPrefix(ptr: usize, len: u32): bool {
     }
   }
   return false;
+}
+
+/** Whether a token so short, with such a first byte, is surely no secret: of all shapes only a known prefix and a JWT are below
+ *  SHORT_BYTES, and each tells by its first byte. */
+const SHORT_BYTES: u32 = 32;
+assert(HEX_BYTES_MIN >= SHORT_BYTES && BASE64_BYTES_MIN >= SHORT_BYTES);
+@inline function surelyNone(ptr: usize, len: u32): bool {
+  if (len >= SHORT_BYTES) return false;
+  return len < PREFIXED_BYTES_MIN || (load<u8>(starts + load<u8>(ptr)) == 0 && <u32>load<u8>(ptr) != 101);
+}
+
+/** Whether the text is one token without dashes (armour, options) that is no secret by its shape: nothing in it is to be replaced. False
+ *  promises nothing. */
+export function isPlainToken(ptr: usize, len: u32): bool {
+  if (len == 0 || !surelyNone(ptr, len)) return false;
+  for (let i: u32 = 0; i < len; i++) {
+    const c = <u32>load<u8>(ptr + i);
+    if (!isTokenByte(c) || c == 45) return false;
+  }
+  return true;
 }
 
 /** Whether the token ends in a UUID (8-4-4-4-12 hexadecimal digits). */
@@ -96,6 +128,7 @@ function endsInUuid(ptr: usize, len: u32): bool {
  * identifier, so a long hexadecimal number is no secret.
  */
 export function isSecretShape(ptr: usize, len: u32, digestKey: bool): bool {
+  if (surelyNone(ptr, len)) return false;
   let hexRun: u32 = 0;
   let hexRunMax: u32 = 0;
   let joints: u32 = 0;

@@ -8,6 +8,7 @@ import { MT_SPAN_ERROR, MT_SPAN_OK, Span, counter, counterAdd, rootSpan, spanEnd
 const spawnOk = counter("execd.spawn.ok");
 const spawnFail = counter("execd.spawn.fail");
 const spawnDeny = counter("execd.spawn.deny");
+const crashLost = counter("execd.crash.lost");
 const attrs: usize = memory.data(128);
 const writer: Writer = changetype<Writer>(memory.data(16, 4));
 
@@ -19,6 +20,10 @@ export function countFail(): void {
 }
 export function countDeny(): void {
   counterAdd(spawnDeny, 1);
+}
+/** A child's crash record did not reach init-lite. */
+export function countCrashLost(): void {
+  counterAdd(crashLost, 1);
 }
 
 /** Opens the span of one exec; its bits are kept with the child. */

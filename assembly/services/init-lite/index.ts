@@ -6,16 +6,18 @@ import { M_INIT_READY, M_INIT_START, mark } from "../../gen/markers";
 import {
   MUT_INIT_SKIPS_READY, MUT_INIT_SKIPS_START, mutant,
 } from "../../gen/mutants";
-import { SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID, SVC_SELFTEST_ID } from "../../gen/services";
-import { sys_console_line, sys_process_kill } from "../../gen/syscalls";
+import { SVC_LOGD_ID, SVC_METRICSD_ID, SVC_POLICYD_ID, SVC_SAMGRD_ID, SVC_SELFTEST_ID } from "../../gen/services";
+import { sys_console_line, sys_process_kill, sys_time_ns } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
 import {
-  beginRequest, delegateCheck, IN, IN_GO, IN_KILL, Request, sendRequest, serve, serverOnNotify, serverRoute,
+  beginRequest, delegateCheck, IN, IN_CRASH, IN_GO, IN_KILL, Request, sendRequest, serve, serverOnNotify, serverOnTick, serverRoute,
+  serverTickAt,
 } from "../../lib/nexus-ipc/index";
+import { crashDue_ns, crashStart, crashStateUp, crashTick, onCrash, stateIndex } from "./crash";
 import { handleOf } from "./grants";
 import { idOf, indexOf, manifestRead, nameBytes, nameOf, serviceCount, startsAtBoot } from "./manifest";
 import { childrenEnded, create, ping, register, registerAll, start } from "./supervise";
-import { countFailed, countStarted, telemetryArm, telemetryStart } from "./telemetry";
+import { countFailed, countStarted, telemetryDue_ns, telemetryLogTo, telemetryStart, telemetryTick } from "./telemetry";
 import { skipsUp } from "./mutants";
 import { leftOut, withoutRead } from "./without";
 
@@ -63,7 +65,30 @@ function onKill(request: Request): void {
 
 function never(): bool { return false; }
 function nothing(): void {}
-function onNotify(bits: u64): void { childrenEnded(serviceCount() - 1); }
+
+function onNotify(bits: u64): void {
+  childrenEnded(serviceCount() - 1);
+  arm();
+}
+
+function onChildCrash(request: Request): void {
+  onCrash(request);
+  arm();
+}
+
+function onTick(): void {
+  const now_ns = <u64>sys_time_ns();
+  crashTick(now_ns);
+  telemetryTick(now_ns);
+  arm();
+}
+
+/** The one tick: a crash record that waits, or what was measured and logged. */
+function arm(): void {
+  const crash_ns = crashDue_ns();
+  const flush_ns = telemetryDue_ns();
+  serverTickAt(crash_ns == 0 || flush_ns == 0 ? crash_ns | flush_ns : min<u64>(crash_ns, flush_ns));
+}
 
 export function main(): void {
   if (!mutant(MUT_INIT_SKIPS_START)) mark(M_INIT_START);
@@ -75,6 +100,8 @@ export function main(): void {
   let all = true;
   const samgrd = indexOf(SVC_SAMGRD_ID);
   const metricsd = indexOf(SVC_METRICSD_ID);
+  const statefsd = stateIndex();
+  crashStart();
   for (let i: u32 = 1; i < services; i++) {
     if (!startsAtBoot(i) || handleOf(i) == 0) continue;
     if (leftOut(nameOf(i), nameBytes(i))) {
@@ -84,10 +111,13 @@ export function main(): void {
     if (!bringUp(i)) all = false;
     else if (i == samgrd) all = registerAll(i) && all;
     else if (i > samgrd) all = register(i) && all;
-    if (i == metricsd) telemetryStart(handleOf(i));
+    if (i == metricsd) {
+      telemetryStart(handleOf(i));
+      telemetryLogTo(handleOf(indexOf(SVC_LOGD_ID)));
+    }
+    if (i == statefsd) crashStateUp(); // i is never 0
   }
   if (all && !mutant(MUT_INIT_SKIPS_READY)) mark(M_INIT_READY);
-  telemetryArm();
   const selftest = handleOf(indexOf(SVC_SELFTEST_ID));
   if (selftest != 0) {
     beginRequest(IN, IN_GO);
@@ -95,5 +125,8 @@ export function main(): void {
   }
   serverOnNotify(onNotify);
   serverRoute(IN_KILL, onKill);
+  serverRoute(IN_CRASH, onChildCrash);
+  serverOnTick(onTick, 0);
+  arm();
   serve(IN, 2, 3, never, nothing);
 }

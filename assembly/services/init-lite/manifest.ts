@@ -32,6 +32,8 @@ export function idOf(index: u32): u64 { return load<u64>(recordAt(index), 32); }
 export function restartBudget(index: u32): u32 { return load<u32>(recordAt(index), 72); }
 export function flagsOf(index: u32): u32 { return load<u32>(recordAt(index), 76); }
 export function slotsOf(index: u32): u32 { return load<u32>(recordAt(index), 88); }
+/** SHA-256 of the .wasm, then of the ELF, 32 bytes each. */
+export function digestsOf(index: u32): usize { return recordAt(index) + 96; }
 export function startsAtBoot(index: u32): bool { return index != 0 && (flagsOf(index) & FLAG_EXEC) == 0; }
 
 /** Index of the service with that id, or 0 (init-lite itself, which nobody looks up). */

@@ -8,9 +8,10 @@ import { MUT_INIT_RESTARTS_FOREVER, mutant } from "../../gen/mutants";
 import { sys_cap_clone, sys_cap_close, sys_process_create, sys_process_event, sys_process_start } from "../../gen/syscalls";
 import { beginRequest, callRequest, IN, IN_LOGD, IN_PING, reply, REPLY_OK, sendRequest, SM } from "../../lib/nexus-ipc/index";
 import { SM_OK, SM_OP_REGISTER } from "../../lib/wire/samgrd";
+import { crashTake } from "./crash";
 import { grantSlots, handleOf, takeHandle } from "./grants";
 import { idOf, indexOf, nameBytes, nameOf, restartBudget, startsAtBoot } from "./manifest";
-import { countFailed, countRestarted, countStarted, telemetryConnect } from "./telemetry";
+import { countFailed, countRestarted, countStarted, telemetryConnect, telemetryLogTo } from "./telemetry";
 
 /** A service has this long from its start to its answer (guest time); evidence may need a few requests of its own. */
 const READY_BUDGET_NS: u64 = 2_000_000_000;
@@ -67,7 +68,8 @@ export function childrenEnded(last: u32): void {
   for (let n: u32 = 0; n < EVENTS_MAX; n++) {
     const ended = sys_process_event(<u32>eventMeta);
     if (ended < 0) return;
-    const cause = load<u64>(eventMeta);
+    const cause = <u32>load<u64>(eventMeta);
+    if (cause != 0) crashTake(<u32>ended, restarts[<u32>ended]);
     if (cause != 0 && !restart(<u32>ended, last)) countFailed();
   }
 }
@@ -90,7 +92,10 @@ function restart(index: u32, last: u32): bool {
   const id = idOf(index);
   const registered = id == SVC_SAMGRD_ID ? registerAll(last) : register(index);
   if (id == SVC_METRICSD_ID) telemetryConnect(handleOf(index));
-  if (id == SVC_LOGD_ID) auditAgain(index);
+  if (id == SVC_LOGD_ID) {
+    auditAgain(index);
+    telemetryLogTo(handleOf(index));
+  }
   countRestarted();
   return registered;
 }

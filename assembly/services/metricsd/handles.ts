@@ -7,7 +7,7 @@
 import { sys_counter } from "../../gen/syscalls";
 import { SeriesHandle } from "../../lib/nexus-ipc/types";
 import { MT_INVALID_ARGS, MT_ITEM_BYTES, MT_OK, MT_STALE_HANDLE } from "../../lib/wire/metricsd";
-import { apply, seriesAt, seriesUsed, valueFits } from "./registry";
+import { ORIGIN_UNCLAIMED, apply, seriesAt, seriesUsed, valueFits } from "./registry";
 
 const COUNTER_OWN_GENERATION: u32 = 7;
 const generation: u32 = <u32>sys_counter(COUNTER_OWN_GENERATION) & 0xffff;
@@ -25,6 +25,12 @@ export function seriesHandle(index: u32): SeriesHandle {
   return handle.raw >> 16;
 }
 
+/** Index of the series behind a handle of anybody's, or -1. */
+export function seriesOfHandle(handle: SeriesHandle): i32 {
+  if (generationOf(handle) != generation || indexOf(handle) >= seriesUsed()) return -1;
+  return <i32>indexOf(handle);
+}
+
 /** Index of the first bad item of the last batch that was refused. */
 export let badItem: u32 = 0;
 
@@ -38,7 +44,7 @@ export function applyBatch(sender: u64, items: usize, count: u32): u8 {
     const index = indexOf(handle);
     if (generationOf(handle) != generation || index >= used) return refuse(at - items, MT_STALE_HANDLE);
     const s = seriesAt(index);
-    if (s.sender != sender) return refuse(at - items, MT_STALE_HANDLE);
+    if (s.sender != sender || s.origin == ORIGIN_UNCLAIMED) return refuse(at - items, MT_STALE_HANDLE);
     if (!valueFits(s.kind, load<u64>(at, 4))) return refuse(at - items, MT_INVALID_ARGS);
   }
   for (at = items; at < end; at += MT_ITEM_BYTES) apply(indexOf(SeriesHandle.of(load<u32>(at))), load<u64>(at, 4));

@@ -6,8 +6,11 @@
 // Invariant: a refused frame changes nothing but its sender's buckets and one counter. Identity is the kernel's stamp.
 // Limits: the recipe (recipe.ts), at most limits.metricsd. Layouts: docs/format/wire-metricsd.md.
 import { M_METRICSD_READY, mark } from "../../gen/markers";
-import { MUT_METRICSD_ACCEPTS_BAD_NAME, MUT_METRICSD_ACKS_OVER_LIMIT, MUT_METRICSD_ACKS_STALE_HANDLE, mutant } from "../../gen/mutants";
+import {
+  MUT_METRICSD_ACCEPTS_BAD_NAME, MUT_METRICSD_ACKS_OVER_LIMIT, MUT_METRICSD_ACKS_STALE_HANDLE, MUT_METRICSD_HISTORY_OPEN, mutant,
+} from "../../gen/mutants";
 import { sys_exit, sys_time_ns } from "../../gen/syscalls";
+import { delegateCheck } from "../../lib/nexus-ipc/delegate";
 import { MT, Reader, Writer } from "../../lib/nexus-ipc/frame";
 import {
   Request, serve, serverOnRefuse, serverOnTick, serverRoute, serverTickAt,
@@ -16,19 +19,23 @@ import { SpanId, TraceId } from "../../lib/nexus-ipc/types";
 import {
   MT_BADGE_QUERY, MT_BATCH_HEAD_BYTES, MT_DENIED, MT_INVALID_ARGS, MT_ITEM_BYTES, MT_KIND_COUNTER, MT_KIND_GAUGE,
   MT_KIND_HISTOGRAM, MT_OK, MT_OP_BATCH, MT_OP_COUNTER_INC, MT_OP_FLUSH, MT_OP_GAUGE_SET, MT_OP_HIST_OBSERVE, MT_OP_LIMITS,
-  MT_OP_PING, MT_OP_REGISTER, MT_OP_SNAPSHOT, MT_OP_SPAN_END, MT_OP_SPAN_START, MT_OP_STATS, MT_OVER_LIMIT,
-  MT_RATE_LIMITED, MT_STALE_HANDLE, MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS,
+  MT_OP_PING, MT_OP_RANGE, MT_OP_REGISTER, MT_OP_SNAPSHOT, MT_OP_SPAN_END, MT_OP_SPAN_START, MT_OP_STATS, MT_OVER_LIMIT,
+  MT_RATE_LIMITED, MT_RETENTION_READY, MT_STALE_HANDLE, MT_UNAVAILABLE, MT_UNIT_BYTES, MT_UNIT_NONE, MT_UNIT_NS,
 } from "../../lib/wire/metricsd";
 import { exportBackoff, exportWaiting, exportsWaiting, recordsFailed } from "./export";
 import { applyBatch, badItem, seriesHandle } from "./handles";
 import { isName } from "./labels";
 import {
-  ATTRS_LEN, BATCH_ITEMS, EXPORT_INTERVAL_NS, LABELS_LEN, NAME_LEN, SPAN_NAME_LEN, limit, limit32,
+  ATTRS_LEN, BATCH_ITEMS, EXPORT_INTERVAL_NS, LABELS_LEN, NAME_LEN, RAW_INTERVAL_NS, SPAN_NAME_LEN, limit, limit32,
 } from "./limits";
 import { evidence } from "./probe";
 import { loadRecipe, putLimits, recipeDigest, refuseRecipe } from "./recipe";
 import { apply, resolve, resolved, valueFits } from "./registry";
 import { note } from "./rejects";
+import {
+  openInterval_ns, retentionAdvance, retentionClock, retentionDue_ns, retentionMode, retentionOffset_ns, retentionStart, retentionTick,
+} from "./retention/index";
+import { putRange, readRange } from "./retention/range";
 import { selfInit, selfRefresh } from "./self";
 import { Sender, charge, claimSender } from "./senders";
 import { putPage, putStats } from "./snapshot";
@@ -45,6 +52,8 @@ let exportDue_ns: u64 = 0;
 /** Charges the frame to its sender before anything of it is decoded. False: rate limited (or the sender table is full). */
 function admit(request: Request, events: u32): bool {
   now_ns = <u64>sys_time_ns();
+  // What is over ends before this frame's updates, which belong to the next interval.
+  retentionAdvance(now_ns);
   sender = claimSender(request.sender.value, now_ns);
   if (changetype<usize>(sender) == 0) return false;
   return charge(sender, events, request.frameLength, now_ns);
@@ -65,15 +74,22 @@ function arm(): void {
   if (expiry_ns != 0 && expiry_ns <= now_ns) expiry_ns = now_ns + limit(EXPORT_INTERVAL_NS);
   let next_ns = exportDue_ns;
   if (expiry_ns != 0 && (next_ns == 0 || expiry_ns < next_ns)) next_ns = expiry_ns;
-  serverTickAt(next_ns);
+  const retention_ns = retentionDue_ns(now_ns);
+  if (retention_ns != 0 && (next_ns == 0 || retention_ns < next_ns)) next_ns = retention_ns;
+  // What is overdue is due now.
+  serverTickAt(next_ns == 0 ? 0 : max(next_ns, now_ns));
 }
 
 function onTick(): void {
   now_ns = <u64>sys_time_ns();
+  retentionTick(now_ns);
   expireSpans(now_ns);
-  selfRefresh();
-  exportWaiting();
-  exportDue_ns = 0;
+  // Retention and expiry have ticks of their own: the export waits for its time.
+  if (exportDue_ns == 0 || now_ns >= exportDue_ns) {
+    selfRefresh();
+    exportWaiting();
+    exportDue_ns = 0;
+  }
   arm();
 }
 
@@ -246,6 +262,17 @@ function onFlush(request: Request): void {
   request.answer(MT_OK).putU32(done).putU32(exportsWaiting()).putU32(<u32>(recordsFailed() - failedBefore));
 }
 
+function onRange(request: Request): void {
+  if (!admit(request, 1)) return finish(request, MT_RATE_LIMITED);
+  if (!delegateCheck(request.sender, "metrics.history") && !mutant(MUT_METRICSD_HISTORY_OPEN)) return finish(request, MT_DENIED);
+  const status = readRange(request.body);
+  if (status != MT_OK) return finish(request, status);
+  if (retentionMode() != MT_RETENTION_READY) return finish(request, MT_UNAVAILABLE);
+  note(MT_OK);
+  putRange(request.answer(MT_OK), retentionClock(now_ns), retentionOffset_ns(), openInterval_ns(), limit(RAW_INTERVAL_NS));
+  arm();
+}
+
 /** Frames that no handler saw (bad head, unknown op) cost and count like any other. */
 function onRefuse(request: Request, status: u8): u8 {
   const answer = admit(request, 1) ? MT_INVALID_ARGS : MT_RATE_LIMITED;
@@ -259,6 +286,7 @@ function onReady(): void {
 
 export function main(): void {
   if (!loadRecipe()) sys_exit(1);
+  retentionStart();
   if (!selfInit()) {
     refuseRecipe("metrics.max_series_total", "too_small");
     sys_exit(1);
@@ -275,7 +303,9 @@ export function main(): void {
   serverRoute(MT_OP_STATS, onStats);
   serverRoute(MT_OP_LIMITS, onLimits);
   serverRoute(MT_OP_FLUSH, onFlush);
+  serverRoute(MT_OP_RANGE, onRange);
   serverOnRefuse(onRefuse);
   serverOnTick(onTick, 0);
+  serverTickAt(retentionDue_ns(<u64>sys_time_ns()));
   serve(MT, MT_INVALID_ARGS, MT_INVALID_ARGS, evidence, onReady);
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The effective limits: one table of every recipe key with its maximum, and the values that the recipe gave.
 //
-// Invariant: after loadRecipe returned true every key has a value between 1 and its maximum (limits.metricsd); before that, or
+// Invariant: after loadRecipe returned true every key has a value between 1 (retention.enabled: 0) and its maximum; before that, or
 // after false, nothing may use them. A recipe may only tighten what the wire allows.
 import {
   METRICSD_BATCH_ITEMS_MAX, METRICSD_BUCKETS_MAX, METRICSD_BYTES_PER_WINDOW_MAX, METRICSD_EVENTS_PER_WINDOW_MAX,
   METRICSD_EXPORT_INTERVAL_NS_MAX, METRICSD_EXPORT_RECORDS_MAX, METRICSD_LABELS_BYTES_MAX, METRICSD_LABELS_MAX,
   METRICSD_LIVE_SPANS_MAX, METRICSD_NAME_BYTES_MAX, METRICSD_QUARANTINE_TTL_NS_MAX, METRICSD_RATE_WINDOW_NS_MAX,
-  METRICSD_SENDERS_MAX, METRICSD_SENDER_OVERRIDES_MAX, METRICSD_SERIES_MAX, METRICSD_SPAN_EXPIRY_NS_MAX,
+  METRICSD_RETENTION_GC_BATCH_MAX, METRICSD_RETENTION_RAW_INTERVAL_NS_MAX, METRICSD_RETENTION_RECORD_SAMPLES_MAX,
+  METRICSD_RETENTION_RETRIES_MAX, METRICSD_RETENTION_SEGMENTS_MAX, METRICSD_RETENTION_SEGMENT_RECORDS_MAX,
+  METRICSD_RETENTION_WINDOWS_MAX, METRICSD_SENDERS_MAX, METRICSD_SENDER_OVERRIDES_MAX, METRICSD_SERIES_MAX,
+  METRICSD_SPAN_EXPIRY_NS_MAX,
 } from "../../gen/limits";
 import { fnv1a64 } from "../../lib/bounded/fnv";
 import { MT_UNIT_BYTES } from "../../lib/wire/metricsd";
@@ -33,14 +36,27 @@ export const QUARANTINE_AFTER: u32 = 16;
 export const QUARANTINE_TTL_NS: u32 = 17;
 export const EXPORT_INTERVAL_NS: u32 = 18;
 export const EXPORT_RECORDS: u32 = 19;
-export const KEYS: u32 = 20;
-/** Position of `[histogram]` among the tables; its keys are arrays. */
+/** 0: nothing is kept; the only key that may be 0. */
+export const RETENTION_ENABLED: u32 = 20;
+export const RAW_INTERVAL_NS: u32 = 21;
+export const SEGMENTS: u32 = 22;
+export const SEGMENT_RECORDS: u32 = 23;
+export const RECORD_SAMPLES: u32 = 24;
+export const TTL_WINDOWS_10S: u32 = 25;
+export const TTL_WINDOWS_60S: u32 = 26;
+export const GC_BATCH: u32 = 27;
+export const BEST_EFFORT_RETRIES: u32 = 28;
+export const CRITICAL_RETRIES: u32 = 29;
+export const KEYS: u32 = 30;
 const NAMES: string =
   "metrics.max_series_total metrics.max_series_per_sender metrics.max_series_per_metric metrics.max_labels " +
   "metrics.max_live_spans metrics.max_live_spans_per_sender " +
   "ingest.rate_window_ns ingest.max_events_per_window ingest.max_bytes_per_window ingest.max_subjects " +
   "wire.max_metric_name_len wire.max_labels_len wire.max_span_name_len wire.max_attrs_len wire.max_batch_items " +
-  "spans.expiry_ns quarantine.after_rejects quarantine.ttl_ns export.interval_ns export.max_records";
+  "spans.expiry_ns quarantine.after_rejects quarantine.ttl_ns export.interval_ns export.max_records " +
+  "retention.enabled retention.raw_interval_ns retention.max_segments retention.max_records_per_segment " +
+  "retention.max_samples_per_record retention.ttl_windows_10s retention.ttl_windows_60s retention.gc_batch " +
+  "retention.best_effort_retries retention.critical_retries";
 
 const MAXIMA: StaticArray<u64> = [
   METRICSD_SERIES_MAX, METRICSD_SERIES_MAX, METRICSD_SERIES_MAX, METRICSD_LABELS_MAX,
@@ -50,11 +66,15 @@ const MAXIMA: StaticArray<u64> = [
   METRICSD_BATCH_ITEMS_MAX,
   METRICSD_SPAN_EXPIRY_NS_MAX, METRICSD_EVENTS_PER_WINDOW_MAX, METRICSD_QUARANTINE_TTL_NS_MAX,
   METRICSD_EXPORT_INTERVAL_NS_MAX, METRICSD_EXPORT_RECORDS_MAX,
+  1, METRICSD_RETENTION_RAW_INTERVAL_NS_MAX, METRICSD_RETENTION_SEGMENTS_MAX, METRICSD_RETENTION_SEGMENT_RECORDS_MAX,
+  METRICSD_RETENTION_RECORD_SAMPLES_MAX, METRICSD_RETENTION_WINDOWS_MAX, METRICSD_RETENTION_WINDOWS_MAX,
+  METRICSD_RETENTION_GC_BATCH_MAX, METRICSD_RETENTION_RETRIES_MAX, METRICSD_RETENTION_RETRIES_MAX,
 ];
 
-const values: usize = memory.data(160, 8);
-const nameAt: usize = memory.data(40, 2);
-const nameLen: usize = memory.data(20);
+const values: usize = memory.data(240, 8);
+const nameAt: usize = memory.data(60, 2);
+const nameLen: usize = memory.data(30);
+let given: u64 = 0;
 // Two rows of bounds: ns, then bytes.
 const bounds: usize = memory.data(2 * METRICSD_BUCKETS_MAX * 8, 8);
 const boundCounts: usize = memory.data(2);
@@ -96,6 +116,11 @@ const indexed: bool = indexNames();
 }
 export function setLimit(key: u32, value: u64): void {
   store<u64>(values + (key << 3), value);
+  given |= <u64>1 << key;
+}
+/** Whether the recipe gave the key. */
+export function limitGiven(key: u32): bool {
+  return (given & (<u64>1 << key)) != 0;
 }
 export function limitMaximum(key: u32): u64 {
   return MAXIMA[key];

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads the recipe file from the bundle into limits.ts, or says what is wrong with it.
 //
-// Invariant: a key that is unknown, of the wrong type, given twice, zero, above its maximum or missing refuses the whole file;
+// Invariant: a key that is unknown, of the wrong type, given twice, zero (but retention.enabled), above its maximum or missing refuses
+// the whole file;
 // there are no defaults to fall back to. scripts/lib/recipe.ts is the same check at build time; a test holds the two together.
 // Limits: recipe_bytes_max, and those of lib/toml.
-import { METRICSD_BUCKETS_MAX, METRICSD_RECIPE_BYTES_MAX, METRICSD_RECIPE_NAME_BYTES_MAX } from "../../gen/limits";
+import {
+  METRICSD_BUCKETS_MAX, METRICSD_RECIPE_BYTES_MAX, METRICSD_RECIPE_NAME_BYTES_MAX, METRICSD_RETENTION_RAW_INTERVAL_NS_MAX,
+  METRICSD_RETENTION_RAW_INTERVAL_NS_MIN, METRICSD_RETENTION_SEGMENTS_MIN,
+  METRICSD_RETENTION_WINDOWS_10S_MIN,
+} from "../../gen/limits";
 import { E_NOT_FOUND } from "../../gen/errors";
 import { sys_boot_arg, sys_bundle_find, sys_bundle_read, sys_bundle_stat, sys_console_line } from "../../gen/syscalls";
 import { crc32c } from "../../lib/bounded/crc32c";
@@ -17,8 +22,8 @@ import {
 import { tomlReason } from "../../lib/toml/reason";
 import { MT_UNIT_BYTES, MT_UNIT_NS } from "../../lib/wire/metricsd";
 import {
-  KEYS, OVERRIDE_KEYS, OVERRIDE_NAMES, addOverride, boundCount, limit, limitMaximum, limitName, limitNameLength,
-  overrideMaximum, setBound, setLimit, setOverride,
+  KEYS, OVERRIDE_KEYS, OVERRIDE_NAMES, RAW_INTERVAL_NS, RETENTION_ENABLED, SEGMENTS, TTL_WINDOWS_10S, addOverride,
+  boundCount, limit, limitGiven, limitMaximum, limitName, limitNameLength, overrideMaximum, setBound, setLimit, setOverride,
 } from "./limits";
 
 const KIND_FILE: u32 = 1;
@@ -155,7 +160,7 @@ function senderComplete(): bool {
 
 function knownTable(): bool {
   return tomlNameIs("metrics") || tomlNameIs("ingest") || tomlNameIs("wire") || tomlNameIs("spans")
-    || tomlNameIs("quarantine") || tomlNameIs("export") || tomlNameIs("histogram");
+    || tomlNameIs("quarantine") || tomlNameIs("export") || tomlNameIs("retention") || tomlNameIs("histogram");
 }
 
 /** Whether keyText is the key's full name. */
@@ -167,9 +172,9 @@ function keyIs(key: u32): bool {
   return true;
 }
 
-function number(item: u32, maximum: u64): bool {
+function number(item: u32, maximum: u64, least: u64 = 1): bool {
   if (item != TOML_U64) return refuse("wrong_type");
-  if (tomlU64() == 0) return refuse("zero");
+  if (tomlU64() < least) return refuse("zero");
   if (tomlU64() > maximum) return refuse("over_maximum");
   return true;
 }
@@ -177,7 +182,7 @@ function number(item: u32, maximum: u64): bool {
 function plainKey(item: u32): bool {
   for (let key: u32 = 0; key < KEYS; key++) {
     if (!keyIs(key)) continue;
-    if (!number(item, limitMaximum(key))) return false;
+    if (!number(item, limitMaximum(key), key == RETENTION_ENABLED ? 0 : 1)) return false;
     setLimit(key, tomlU64());
     return true;
   }
@@ -238,17 +243,29 @@ function overrideNamed(start: u32, length: u32): bool {
 }
 
 function allPresent(): bool {
-  for (let key: u32 = 0; key < KEYS; key++) {
-    if (limit(key) != 0) continue;
-    keyWriter.reset(keyText, 128);
-    const name = limitName(key);
-    for (let i: u32 = 0; i < limitNameLength(key); i++) keyWriter.putU8(<u8>load<u16>(name + (i << 1)));
-    return refuse("missing");
-  }
+  for (let key: u32 = 0; key < KEYS; key++) if (!limitGiven(key)) return blame(key, "missing");
   keyWriter.reset(keyText, 128).putText("histogram.buckets_ns");
   if (boundCount(MT_UNIT_NS) == 0) return refuse("missing");
   keyWriter.reset(keyText, 128).putText("histogram.buckets_bytes");
   if (boundCount(MT_UNIT_BYTES) == 0) return refuse("missing");
+  return retentionFits();
+}
+
+/** Refuses the file because of this key. */
+function blame(key: u32, why: string): bool {
+  keyWriter.reset(keyText, 128);
+  const name = limitName(key);
+  for (let i: u32 = 0; i < limitNameLength(key); i++) keyWriter.putU8(<u8>load<u16>(name + (i << 1)));
+  return refuse(why);
+}
+
+/** Raw intervals fill the 10 s windows exactly, and there is a segment to write, one to keep and one to drop. */
+function retentionFits(): bool {
+  const interval_ns = limit(RAW_INTERVAL_NS);
+  if (interval_ns < METRICSD_RETENTION_RAW_INTERVAL_NS_MIN) return blame(RAW_INTERVAL_NS, "too_small");
+  if (METRICSD_RETENTION_RAW_INTERVAL_NS_MAX % interval_ns != 0) return blame(RAW_INTERVAL_NS, "not_a_divisor");
+  if (limit(TTL_WINDOWS_10S) < METRICSD_RETENTION_WINDOWS_10S_MIN) return blame(TTL_WINDOWS_10S, "too_small");
+  if (limit(SEGMENTS) < METRICSD_RETENTION_SEGMENTS_MIN) return blame(SEGMENTS, "too_small");
   return true;
 }
 

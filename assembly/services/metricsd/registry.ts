@@ -5,17 +5,26 @@
 // names another; a value is changed only after everything about the update was checked. A series stands in the dirty queue at
 // most once, so that queue cannot overflow. Updating by index touches one 48-byte entry: the cost does not depend on how many
 // series there are.
+// A restored series (docs/format/retention.md) is history until its sender uses it: it has its place and its value, but counts in no
+// cap and answers to no handle before it is claimed, which is refused like a new series when a cap is reached.
 // Limits: limits.metricsd series_max, metrics_max, histograms_max, text_bytes_max; the recipe's caps.
 import { METRICSD_BUCKETS_MAX, METRICSD_HISTOGRAMS_MAX, METRICSD_METRICS_MAX, METRICSD_SERIES_MAX,
   METRICSD_TEXT_BYTES_MAX } from "../../gen/limits";
 import {
-  MUT_METRICSD_BUCKET_OFF_BY_ONE, MUT_METRICSD_COUNTER_OVERWRITES, mutant,
+  MUT_METRICSD_BUCKET_OFF_BY_ONE, MUT_METRICSD_COUNTER_OVERWRITES, MUT_METRICSD_RESTORE_FORGETS_VALUE,
+  MUT_METRICSD_RETENTION_FEEDS_ITSELF, mutant,
 } from "../../gen/mutants";
 import {
   MT_INVALID_ARGS, MT_KIND_COUNTER, MT_KIND_GAUGE, MT_KIND_HISTOGRAM, MT_OK, MT_OVER_LIMIT,
 } from "../../lib/wire/metricsd";
-import { LABELS_LEN, SERIES_TOTAL, boundAt, boundCount, limit32 } from "./limits";
+import { SVC_STATEFSD_ID } from "../../gen/services";
+import { equalsBytes } from "../../lib/bounded/text";
+import {
+  LABELS_LEN, OWN_SERIES, OWN_SERIES_PER_METRIC, SERIES_TOTAL, boundAt, boundCount, limit32, senderLimit,
+} from "./limits";
 import { canonicalLabels, canonicalLength, canonicalise } from "./labels";
+import { noteSeries } from "./retention/order";
+import { NO_BUCKETS, feedPoint, pointsFed } from "./retention/points";
 import { Sender, inQuarantine, noteCapReject } from "./senders";
 
 const NONE: u32 = 0xffff;
@@ -41,8 +50,16 @@ export class Series {
   next: u16;
   labels: u32;
   hash: u32;
-  pad: u64;
+  /** Last raw segment of /state that names it, plus 1; 0: none. */
+  segment: u32;
+  origin: u8;
+  pad0: u8;
+  pad1: u16;
 }
+/** What Series.origin says: made in this life of metricsd; restored and not used yet; restored and used again. */
+export const ORIGIN_HERE: u8 = 0;
+export const ORIGIN_UNCLAIMED: u8 = 1;
+export const ORIGIN_CLAIMED: u8 = 2;
 
 /** One (sender, kind, name), 24 bytes. */
 @unmanaged
@@ -66,6 +83,7 @@ const seriesHeads: usize = memory.data(8192, 2);
 const metricHeads: usize = memory.data(4096, 2);
 const dirtyQueue: usize = memory.data(METRICSD_SERIES_MAX * 2, 2);
 let seriesCount: u32 = 0;
+let unclaimed: u32 = 0;
 let metricCount: u32 = 0;
 let histogramCount: u32 = 0;
 let textUsed: u32 = 0;
@@ -78,6 +96,10 @@ memory.fill(metricHeads, 0xff, 4096);
 
 export function seriesUsed(): u32 {
   return seriesCount;
+}
+/** Series that count in the caps: all but the restored ones that nobody used yet. */
+export function seriesInUse(): u32 {
+  return seriesCount - unclaimed;
 }
 export function updatesApplied(): u64 {
   return updates;
@@ -138,47 +160,71 @@ export function resolve(
   if (metric != NONE) {
     if (metricAt(metric).unit != unit) return MT_INVALID_ARGS;
     const found = findSeries(metric, hash32(metricHash, labels, labelsLen), labels, labelsLen);
-    if (found != NONE) {
-      resolved = found;
-      return MT_OK;
-    }
+    if (found != NONE) return use(sender, found, now_ns);
   }
   const status = canonicalise(labels, labelsLen, limit32(LABELS_LEN));
   if (status != MT_OK) return status;
   const hash = hash32(metricHash, canonicalLabels(), canonicalLength());
   if (metric != NONE) {
     const found = findSeries(metric, hash, canonicalLabels(), canonicalLength());
-    if (found != NONE) {
-      resolved = found;
-      return MT_OK;
-    }
+    if (found != NONE) return use(sender, found, now_ns);
   }
   return create(sender, metric, metricHash, kind, unit, name, nameLen, hash, now_ns);
+}
+
+/** A series that is there: claimed if it was restored, unless a cap is reached. */
+function use(sender: Sender, index: u32, now_ns: u64): u8 {
+  const s = seriesAt(index);
+  resolved = index;
+  if (s.origin != ORIGIN_UNCLAIMED) return MT_OK;
+  const m = metricAt(<u32>s.metric);
+  if (!admits(sender, <u32>m.series, now_ns)) return MT_OVER_LIMIT;
+  s.origin = ORIGIN_CLAIMED;
+  unclaimed -= 1;
+  m.series += 1;
+  sender.series += 1;
+  return MT_OK;
+}
+
+/** Whether the caps let this sender have one more series of a metric of which it has `inMetric`; a refusal is noted. */
+function admits(sender: Sender, inMetric: u32, now_ns: u64): bool {
+  if (inQuarantine(sender, now_ns)) return false;
+  if (seriesInUse() < limit32(SERIES_TOTAL) && sender.series < sender.seriesMax && inMetric < sender.seriesPerMetricMax) return true;
+  noteCapReject(sender, now_ns);
+  return false;
 }
 
 function create(
   sender: Sender, known: u32, metricHash: u32, kind: u8, unit: u8, name: usize, nameLen: u32, hash: u32, now_ns: u64,
 ): u8 {
-  if (inQuarantine(sender, now_ns)) return MT_OVER_LIMIT;
-  const inMetric: u32 = known == NONE ? 0 : <u32>metricAt(known).series;
-  if (seriesCount >= limit32(SERIES_TOTAL) || sender.series >= sender.seriesMax || inMetric >= sender.seriesPerMetricMax) {
-    noteCapReject(sender, now_ns);
-    return MT_OVER_LIMIT;
-  }
-  const labelsLen = canonicalLength();
-  const newText = labelsLen + (known == NONE ? nameLen : 0);
+  if (!admits(sender, known == NONE ? 0 : <u32>metricAt(known).series, now_ns)) return MT_OVER_LIMIT;
   // The fixed tables: refusals here count like any other cap.
-  if (seriesCount == METRICSD_SERIES_MAX || textUsed + newText > METRICSD_TEXT_BYTES_MAX
-      || (known == NONE && metricCount == METRICSD_METRICS_MAX)
-      || (kind == MT_KIND_HISTOGRAM && histogramCount == METRICSD_HISTOGRAMS_MAX)) {
+  if (!tablesHold(known, kind, nameLen, 1)) {
     noteCapReject(sender, now_ns);
     return MT_OVER_LIMIT;
   }
-  const metric = known == NONE ? addMetric(sender.id, metricHash, kind, unit, name, nameLen) : known;
+  add(sender.id, known, metricHash, kind, unit, name, nameLen, hash);
+  metricAt(<u32>seriesAt(resolved).metric).series += 1;
+  sender.series += 1;
+  return MT_OK;
+}
+
+/** Whether the fixed tables take the canonical labels (and the name, if it is new) within 1 / `share` of their size. */
+function tablesHold(known: u32, kind: u8, nameLen: u32, share: u32): bool {
+  const newText = canonicalLength() + (known == NONE ? nameLen : 0);
+  if (seriesCount == METRICSD_SERIES_MAX || textUsed + newText > METRICSD_TEXT_BYTES_MAX / share) return false;
+  if (known == NONE && metricCount == METRICSD_METRICS_MAX) return false;
+  return kind != MT_KIND_HISTOGRAM || histogramCount < METRICSD_HISTOGRAMS_MAX / share;
+}
+
+/** Makes the series of the canonical labels, which the tables hold; its index is in `resolved`. */
+function add(sender: u64, known: u32, metricHash: u32, kind: u8, unit: u8, name: usize, nameLen: u32, hash: u32): void {
+  const labelsLen = canonicalLength();
+  const metric = known == NONE ? addMetric(sender, metricHash, kind, unit, name, nameLen) : known;
   const index = seriesCount;
   seriesCount += 1;
   const s = seriesAt(index);
-  s.sender = sender.id;
+  s.sender = sender;
   s.kind = kind;
   s.unit = unit;
   s.metric = <u16>metric;
@@ -192,10 +238,59 @@ function create(
   const head = seriesHeads + ((hash & (SERIES_HEADS - 1)) << 1);
   s.next = load<u16>(head);
   store<u16>(head, <u16>index);
-  metricAt(metric).series += 1;
-  sender.series += 1;
   resolved = index;
-  return MT_OK;
+  noteSeries(index, sender, kind, textAt(metricAt(metric).name), nameLen, textAt(s.labels), labelsLen);
+}
+
+/** A series that /state holds, found or made; its index is in `resolved`. False when it is not what metricsd would store, or when
+ *  restored series fill their room: the same caps as series in use (per sender, per metric, in all), and half of each fixed table. */
+export function restore(sender: u64, kind: u8, unit: u8, name: usize, nameLen: u32, labels: usize, labelsLen: u32): bool {
+  if (canonicalise(labels, labelsLen, limit32(LABELS_LEN)) != MT_OK) return false;
+  if (!equalsBytes(labels, labelsLen, canonicalLabels(), canonicalLength())) return false;
+  const metricHash = hash32(<u32>sender ^ <u32>kind, name, nameLen);
+  const hash = hash32(metricHash, labels, labelsLen);
+  const known = findMetric(sender, kind, metricHash, name, nameLen);
+  if (known != NONE) {
+    if (metricAt(known).unit != unit) return false;
+    const found = findSeries(known, hash, labels, labelsLen);
+    if (found != NONE) {
+      resolved = found;
+      return true;
+    }
+  }
+  if (!roomToRestore(sender, known) || !tablesHold(known, kind, nameLen, 2)) return false;
+  add(sender, known, metricHash, kind, unit, name, nameLen, hash);
+  seriesAt(resolved).origin = ORIGIN_UNCLAIMED;
+  unclaimed += 1;
+  return true;
+}
+
+function roomToRestore(sender: u64, metric: u32): bool {
+  const total = limit32(SERIES_TOTAL);
+  if (unclaimed >= min<u32>(total, METRICSD_SERIES_MAX - total)) return false;
+  let own: u32 = 0;
+  let inMetric: u32 = 0;
+  for (let i: u32 = 0; i < seriesCount; i++) {
+    const s = seriesAt(i);
+    if (s.origin != ORIGIN_UNCLAIMED || s.sender != sender) continue;
+    own += 1;
+    if (<u32>s.metric == metric) inMetric += 1;
+  }
+  return <u64>own < senderLimit(sender, OWN_SERIES) && <u64>inMetric < senderLimit(sender, OWN_SERIES_PER_METRIC);
+}
+
+/** Gives a restored series its value (counter, gauge), or a histogram its totals: `buckets` counts at `row`. */
+export function restoreValue(index: u32, value: u64, count: u64, sum: u64, row: usize, buckets: u32): void {
+  const s = seriesAt(index);
+  if (mutant(MUT_METRICSD_RESTORE_FORGETS_VALUE)) return;
+  if (s.kind != MT_KIND_HISTOGRAM) {
+    s.value = value;
+    return;
+  }
+  const histogram = <usize>s.value;
+  store<u64>(histogram, count);
+  store<u64>(histogram, sum, 8);
+  memory.copy(histogram + 16, row, buckets << 3);
 }
 
 function addMetric(sender: u64, hash: u32, kind: u8, unit: u8, name: usize, nameLen: u32): u32 {
@@ -238,12 +333,21 @@ export function apply(index: u32, value: u64): void {
   } else if (s.kind == MT_KIND_GAUGE) {
     s.value = value;
   } else {
-    observe(<usize>s.value, s.unit, value);
+    const bucket = observe(<usize>s.value, s.unit, value);
+    if (pointsFed()) feedPoint(index, false, histogramOf(s), bucket, value, value, asksForRecord(s));
+  }
+  if (pointsFed() && s.kind != MT_KIND_HISTOGRAM) {
+    feedPoint(index, s.kind == MT_KIND_GAUGE, NO_BUCKETS, 0, value, s.value, asksForRecord(s));
   }
   if (!s.dirty) markDirty(s, index);
 }
 
-function observe(histogram: usize, unit: u8, value: u64): void {
+/** What statefsd counts of our own writing must not make us write again, for ever: it waits for the record of something else. */
+@inline function asksForRecord(s: Series): bool {
+  return s.sender != SVC_STATEFSD_ID || mutant(MUT_METRICSD_RETENTION_FEEDS_ITSELF);
+}
+
+function observe(histogram: usize, unit: u8, value: u64): u32 {
   store<u64>(histogram, load<u64>(histogram) + 1);
   const sum = load<u64>(histogram, 8) + value;
   store<u64>(histogram, sum < value ? u64.MAX_VALUE : sum, 8);
@@ -256,6 +360,12 @@ function observe(histogram: usize, unit: u8, value: u64): void {
   }
   const at = histogram + 16 + (bucket << 3);
   store<u64>(at, load<u64>(at) + 1);
+  return bucket;
+}
+
+/** Number of a histogram's row among all histograms; NO_BUCKETS for another kind. */
+@inline export function histogramOf(s: Series): u32 {
+  return s.kind == MT_KIND_HISTOGRAM ? <u32>((<usize>s.value - histograms) / HISTOGRAM_BYTES) : NO_BUCKETS;
 }
 
 /** Observations, their sum, and one bucket's count (index boundCount: overflow). */

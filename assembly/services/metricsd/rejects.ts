@@ -10,7 +10,8 @@ import {
   MT_INVALID_ARGS, MT_OK, MT_OVER_LIMIT, MT_RATE_LIMITED, MT_STATUSES,
 } from "../../lib/wire/metricsd";
 
-const counts: usize = memory.data(MT_STATUSES * 8, 8);
+/** By status; the last is MT_UNAVAILABLE. */
+const counts: usize = memory.data(MT_STATUSES * 8 + 8, 8);
 let said: u32 = 0;
 
 /** Requests answered with this status. */

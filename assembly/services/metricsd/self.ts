@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // metricsd measured by itself: rejects, export failures, quarantines, expiries and redactions as ordinary series of its own.
 //
-// Invariant: these series are registered at start, inside the total cap, and never refused; they are refreshed when an export is
+// Invariant: what retention writes is in STATS alone (a series of it would have itself written again for ever); its failures are here.
+// These series are registered at start, inside the total cap, and never refused; they are refreshed when an export is
 // due and become dirty only when their value changed, so exporting them causes no further export.
 import { SVC_METRICSD_ID } from "../../gen/services";
 import { sys_time_ns } from "../../gen/syscalls";
 import { redactionCount } from "../../lib/redact/redact";
 import {
-  MT_INVALID_ARGS, MT_KIND_COUNTER, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_RATE_LIMITED, MT_STALE_HANDLE, MT_UNIT_NONE,
+  MT_INVALID_ARGS, MT_KIND_COUNTER, MT_NOT_FOUND, MT_OK, MT_OVER_LIMIT, MT_RATE_LIMITED, MT_RETENTION_UNAVAILABLE, MT_STALE_HANDLE,
+  MT_UNIT_NONE,
 } from "../../lib/wire/metricsd";
 import { recordsFailed } from "./export";
-import { apply, resolve, resolved, seriesAt } from "./registry";
+import { apply, resolve, resolved } from "./registry";
 import { answered } from "./rejects";
+import { samplesDropped } from "./retention/builder";
+import { retentionMode, retentionRetries } from "./retention/index";
+import { jobsLost, writeFailures } from "./retention/jobs";
 import { claimSender, quarantineCount } from "./senders";
 import { spansExpired } from "./spans";
 
 const NAMES: string =
   "metricsd.start metricsd.reject.invalid_args metricsd.reject.over_limit metricsd.reject.rate_limited " +
   "metricsd.reject.not_found metricsd.reject.stale_handle metricsd.export.failed metricsd.quarantine " +
-  "metricsd.spans.expired metricsd.redactions";
-const SELF: u32 = 10;
+  "metricsd.spans.expired metricsd.redactions metricsd.retention.failed metricsd.retention.dropped metricsd.retention.unavailable";
+const SELF: u32 = 13;
 const START: u32 = 0;
 const indices: usize = memory.data(SELF * 2, 2);
+/** What each counted when it was last brought up to date: a restored series goes on from the value of earlier boots. */
+const known: usize = memory.data(SELF * 8, 8);
 const nameBuffer: usize = memory.data(48);
 
 /** Registers the series. False when the recipe leaves no room for them. */
@@ -62,7 +69,10 @@ function current(which: u32): u64 {
   if (which == 6) return recordsFailed();
   if (which == 7) return quarantineCount();
   if (which == 8) return spansExpired();
-  return redactionCount();
+  if (which == 9) return redactionCount();
+  if (which == 10) return writeFailures() + retentionRetries();
+  if (which == 11) return jobsLost() + samplesDropped();
+  return retentionMode() == MT_RETENTION_UNAVAILABLE ? 1 : 0;
 }
 
 /** Brings the series up to date; only those that changed become dirty. */
@@ -70,7 +80,8 @@ export function selfRefresh(): void {
   for (let which: u32 = 1; which < SELF; which++) {
     const index = <u32>load<u16>(indices + (which << 1));
     const value = current(which);
-    const known = seriesAt(index).value;
-    if (value > known) apply(index, value - known);
+    const at = known + (which << 3);
+    if (value > load<u64>(at)) apply(index, value - load<u64>(at));
+    store<u64>(at, value);
   }
 }

@@ -4,16 +4,25 @@
 // Invariant: a record that does not fit ends the page and starts the next; series are never removed, so the union of the pages is
 // the registry. Limits: snapshot_page_bytes_max a page.
 import { METRICSD_SNAPSHOT_PAGE_BYTES_MAX } from "../../gen/limits";
+import { sys_time_ns } from "../../gen/syscalls";
 import { Writer } from "../../lib/bounded/writer";
 import { redactionCount } from "../../lib/redact/redact";
-import { MT_CURSOR_END, MT_KIND_HISTOGRAM, MT_STATUSES } from "../../lib/wire/metricsd";
+import { MT_CURSOR_END, MT_KIND_HISTOGRAM, MT_STATUSES, MT_UNAVAILABLE, MT_UNIT_RESTORED } from "../../lib/wire/metricsd";
 import { exportsWaiting, recordsDeferred, recordsExported, recordsFailed } from "./export";
 import { ownGeneration, seriesHandle } from "./handles";
 import { boundAt, boundCount } from "./limits";
 import {
-  Series, histogramBucketOf, histogramCountOf, histogramSumOf, metricAt, seriesAt, seriesUsed, textAt, updatesApplied,
+  ORIGIN_HERE, Series, histogramBucketOf, histogramCountOf, histogramSumOf, metricAt, seriesAt, seriesInUse, seriesUsed, textAt,
+  updatesApplied,
 } from "./registry";
 import { answered } from "./rejects";
+import { samplesDropped } from "./retention/builder";
+import { retentionClock, retentionMode, retentionOffset_ns, retentionWhy } from "./retention/index";
+import {
+  deletionsAcknowledged, jobsLost, jobsWaiting, lastWriteStatus, recordsAcknowledged, rollupsAcknowledged, writeFailures,
+} from "./retention/jobs";
+import { recoveredBad, recoveredRecords, recoveredRefused, recoveredSeries } from "./retention/recover";
+import { segmentNow, segmentRecordsNow, segmentsDropped } from "./retention/segments";
 import { quarantineCount, sendersKnown } from "./senders";
 import { liveSpans, spansExpired } from "./spans";
 
@@ -47,7 +56,8 @@ function putRecord(w: Writer, s: Series, index: u32): void {
   const m = metricAt(<u32>s.metric);
   const isHistogram = s.kind == MT_KIND_HISTOGRAM;
   const buckets: u32 = isHistogram ? boundCount(s.unit) + 1 : 0;
-  w.putU32(seriesHandle(index).raw).putU8(s.kind).putU8(s.unit).putU8(<u8>buckets).putU8(m.nameLen);
+  const restored: u8 = s.origin != ORIGIN_HERE && s.updates == 0 ? MT_UNIT_RESTORED : 0;
+  w.putU32(seriesHandle(index).raw).putU8(s.kind).putU8(s.unit | restored).putU8(<u8>buckets).putU8(m.nameLen);
   w.putU16(<u16>s.labelsLen).putU64(s.sender);
   w.putU64(isHistogram ? histogramSumOf(s) : s.value).putU64(isHistogram ? histogramCountOf(s) : s.updates);
   for (let i: u32 = 0; i < buckets; i++) {
@@ -59,7 +69,14 @@ function putRecord(w: Writer, s: Series, index: u32): void {
 /** Puts the STATS words. */
 export function putStats(w: Writer): void {
   for (let status: u32 = 0; status < MT_STATUSES; status++) w.putU64(answered(status));
-  w.putU64(seriesUsed()).putU64(liveSpans()).putU64(recordsExported()).putU64(recordsFailed());
+  w.putU64(seriesInUse()).putU64(liveSpans()).putU64(recordsExported()).putU64(recordsFailed());
   w.putU64(recordsDeferred()).putU64(exportsWaiting()).putU64(quarantineCount()).putU64(spansExpired());
   w.putU64(redactionCount()).putU64(sendersKnown()).putU64(ownGeneration()).putU64(updatesApplied());
+  w.putU64(retentionMode()).putI64(retentionWhy());
+  w.putU64(recordsAcknowledged()).putU64(rollupsAcknowledged()).putU64(deletionsAcknowledged());
+  w.putU64(writeFailures()).putU64(lastWriteStatus()).putU64(jobsLost()).putU64(samplesDropped()).putU64(jobsWaiting());
+  w.putU64(retentionClock(<u64>sys_time_ns())).putU64(retentionOffset_ns());
+  w.putU64(segmentNow()).putU64(segmentRecordsNow()).putU64(segmentsDropped());
+  w.putU64(recoveredRecords()).putU64(recoveredBad()).putU64(recoveredSeries()).putU64(recoveredRefused());
+  w.putU64(answered(MT_UNAVAILABLE));
 }

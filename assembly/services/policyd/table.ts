@@ -23,19 +23,19 @@ const BUNDLE_FILE: u32 = 1;
 const VERSION: u64 = 1;
 const PATH: string = "recipes/policy/base.toml";
 
-// Row: {id u64, capCount u32, routeCount u32, execCount u32, given u32, caps {ptr u32, len u32}[16], routes u64[32],
-// execs u64[16]}.
+// Row: {id u64, capCount u32, routeCount u32, execCount u32, given u32, caps {ptr u32, len u32}[24], routes u64[32],
+// execs u64[32]}.
 const ROW_CAP_COUNT: u32 = 8;
 const ROW_ROUTE_COUNT: u32 = 12;
 const ROW_EXEC_COUNT: u32 = 16;
 const ROW_GIVEN: u32 = 20;
 const ROW_CAPS: u32 = 24;
-const ROW_ROUTES: u32 = 24 + 16 * 8;
-const ROW_EXECS: u32 = 24 + 16 * 8 + 32 * 8;
-const ROW_BYTES: u32 = 24 + 16 * 8 + 32 * 8 + 32 * 8;
+const ROW_ROUTES: u32 = 24 + 24 * 8;
+const ROW_EXECS: u32 = 24 + 24 * 8 + 32 * 8;
+const ROW_BYTES: u32 = 24 + 24 * 8 + 32 * 8 + 32 * 8;
 const GIVEN_NAME: u32 = 1;
 
-const rows: usize = memory.data(48 * 664, 8);
+const rows: usize = memory.data(48 * 728, 8);
 const recipe: usize = memory.data(16384, 8);
 const pathBytes: usize = memory.data(64);
 let rowCount: u32 = 0;
@@ -54,7 +54,7 @@ export function tableFailReason(): string {
 
 /** Reads and validates the recipe. False: the table is empty, and tableFail* say why. */
 export function tableLoad(): bool {
-  assert(ROW_BYTES == 664 && POLICYD_SUBJECTS_MAX == 48 && POLICYD_CAPS_MAX == 16 && POLICYD_ROUTES_MAX == 32);
+  assert(ROW_BYTES == 728 && POLICYD_SUBJECTS_MAX == 48 && POLICYD_CAPS_MAX == 24 && POLICYD_ROUTES_MAX == 32);
   assert(POLICYD_EXECS_MAX == 32 && POLICYD_RECIPE_BYTES_MAX == 16384);
   rowCount = 0;
   versionSeen = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns: the host's own questions on the port org.vigil.control: LOGS, SERIES and STATUS (docs/format/control.md).
+// Owns: the host's own questions on the port org.vigil.control: LOGS, SERIES, STATUS and HISTORY (docs/format/control.md).
 // Invariant: every whole request frame gets exactly one reply frame with its nonce; the answer comes from the service that owns
 // the data, asked now; nothing here writes to the console, so a watching host changes no transcript.
 // Limits: one request at a time; while no transmit buffer is free requests wait in the decoder, and behind it in the device.
@@ -12,11 +12,12 @@ import { LO, MT, REPLY_OK, Reader, SM, Writer, beginRequest, callRequest, lookup
 import {
   BRIDGE_FRAME_BYTES_MAX, BRIDGE_HEADER_BYTES, BRIDGE_CRC_BYTES, BRIDGE_REPLY_BIT, BRIDGE_STATUS_BAD_REQUEST,
   BRIDGE_STATUS_OK, BRIDGE_STATUS_OVER_LIMIT, BRIDGE_STATUS_PERMISSION_DENIED, BRIDGE_STATUS_UNAVAILABLE,
-  BRIDGE_STATUS_UNSUPPORTED, BRIDGE_TYPE_LOGS, BRIDGE_TYPE_SERIES, BRIDGE_TYPE_STATUS, BridgeDecoder, finishBridgeFrame,
+  BRIDGE_STATUS_UNSUPPORTED, BRIDGE_TYPE_HISTORY, BRIDGE_TYPE_LOGS, BRIDGE_TYPE_SERIES, BRIDGE_TYPE_STATUS, BridgeDecoder,
+  finishBridgeFrame,
 } from "../../lib/wire/bridge";
 import { CONTROL_COUNTERS, CONTROL_NAMES_MAX, CONTROL_NAME_BYTES_MAX } from "../../lib/wire/control";
 import { LO_QUERY, writeQuery } from "../../lib/wire/logd";
-import { MT_OP_SNAPSHOT, putSnapshot } from "../../lib/wire/metricsd";
+import { MT_DENIED, MT_OK, MT_OP_RANGE, MT_OP_SNAPSHOT, MT_UNAVAILABLE, putSnapshot } from "../../lib/wire/metricsd";
 import { SM_OK, SM_OP_RESOLVE_STATUS } from "../../lib/wire/samgrd";
 import { equalsLiteral } from "../../lib/bounded/text";
 import { setGuestOpen } from "./device";
@@ -83,6 +84,7 @@ function answerFrame(port: Port): void {
   if (decoder.type == BRIDGE_TYPE_LOGS) answerLogs();
   else if (decoder.type == BRIDGE_TYPE_SERIES) answerSeries();
   else if (decoder.type == BRIDGE_TYPE_STATUS) answerStatus();
+  else if (decoder.type == BRIDGE_TYPE_HISTORY) answerHistory();
   else refuse(BRIDGE_STATUS_UNSUPPORTED);
   if (!writer.ok) refuse(BRIDGE_STATUS_OVER_LIMIT);
   const type = decoder.type | BRIDGE_REPLY_BIT;
@@ -129,6 +131,16 @@ function answerSeries(): void {
   if (!payload.finished || max == 0) return refuse(BRIDGE_STATUS_BAD_REQUEST);
   putSnapshot(beginRequest(MT, MT_OP_SNAPSHOT), cursor, max);
   passReply(callRequest(SLOT_METRICSD, PORTD_CONTROL_REPLY_WAIT_NS));
+}
+
+/** The request's payload is the body of metricsd's RANGE, which judges it; the wait is metricsd's own for a few reads of /state. */
+function answerHistory(): void {
+  const bytes = payload.left;
+  beginRequest(MT, MT_OP_RANGE).putBytes(payload.takeBytes(bytes), bytes);
+  const outcome = callRequest(SLOT_METRICSD, PORTD_CONTROL_REPLY_WAIT_NS);
+  if (outcome == REPLY_OK && reply.status == MT_UNAVAILABLE) return refuse(BRIDGE_STATUS_UNAVAILABLE);
+  if (outcome == REPLY_OK && reply.status != MT_OK && reply.status != MT_DENIED) return refuse(BRIDGE_STATUS_BAD_REQUEST);
+  passReply(outcome);
 }
 
 function answerStatus(): void {

@@ -8,6 +8,7 @@ import { Writer } from "../../lib/bounded/writer";
 import { FX_RAW_ECHO } from "../../lib/wire/probe";
 import { bench_log } from "./bench-log";
 import { bench_metrics } from "./bench-metrics";
+import { bench_state } from "./bench-state";
 import { bench_threads } from "./bench-threads";
 import { PROBE_C, probeHandle, probeRequest, probeSend } from "./probe";
 
@@ -66,4 +67,5 @@ export function bench(): void {
   bench_metrics();
   bench_log();
   bench_threads();
+  bench_state();
 }
