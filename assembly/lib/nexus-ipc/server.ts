@@ -142,8 +142,9 @@ export function serverOnTick(handler: () => void, period_ns: u64): void {
   tickPeriod_ns = period_ns;
   tickNext_ns = period_ns ? <u64>sys_time_ns() + period_ns : 0;
 }
-/** Sets the next tick to an absolute guest time (ns); 0: none. */
+/** Sets the next tick to an absolute guest time (ns), at once where that has passed; 0: none. */
 export function serverTickAt(time_ns: u64): void {
+  if (time_ns == IDLE_NS) time_ns++;
   if (tickNext_ns == IDLE_NS) tickBehind_ns = time_ns;
   else tickNext_ns = time_ns;
 }

@@ -76,8 +76,7 @@ function arm(): void {
   if (expiry_ns != 0 && (next_ns == 0 || expiry_ns < next_ns)) next_ns = expiry_ns;
   const retention_ns = retentionDue_ns(now_ns);
   if (retention_ns != 0 && (next_ns == 0 || retention_ns < next_ns)) next_ns = retention_ns;
-  // What is overdue is due now.
-  serverTickAt(next_ns == 0 ? 0 : max(next_ns, now_ns));
+  serverTickAt(next_ns);
 }
 
 function onTick(): void {
