@@ -68,6 +68,15 @@ export const NEEDS = [
     mib: 50,
   },
   {
+    name: 'C compiler',
+    programs: ['cc'],
+    packages: ['gcc'],
+    when: 'test',
+    why: 'the bridge tests compile a small libdcgm',
+    mib: 150,
+  },
+  { name: 'OpenSSL', programs: ['openssl'], packages: ['openssl'], when: 'test', why: 'the TLS tests make a certificate', mib: 3 },
+  {
     name: 'GDB for RISC-V',
     programs: ['gdb-multiarch', 'riscv64-unknown-elf-gdb'],
     packages: ['gdb-multiarch'],

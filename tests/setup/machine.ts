@@ -59,7 +59,7 @@ export class Machine {
   /** Every program that build, boot, test and npm need, as stubs. */
   complete(): void {
     this.installed({ 'node_modules/a': { version: '1.0.0', integrity: 'sha512-a' } });
-    for (const name of ['qemu-system-riscv64', 'riscv64-unknown-elf-gcc', 'git', 'python3', 'make', 'g++']) this.program(name);
+    for (const name of ['qemu-system-riscv64', 'riscv64-unknown-elf-gcc', 'git', 'python3', 'make', 'g++', 'cc', 'openssl']) this.program(name);
     const firmware = join(this.root, 'share/qemu');
     mkdirSync(firmware, { recursive: true });
     writeFileSync(join(firmware, 'opensbi-riscv64-generic-fw_dynamic.bin'), '');
