@@ -11,17 +11,20 @@ import { gpuSeries, journal, skip, start, until } from './running-image.js';
 const scrapesIn = (records: readonly LogRecord[]): LogRecord[] =>
   records.filter(({ scope, message }) => scope === 'dcgmd' && message === 'gpu scrape');
 
+type Series = Awaited<ReturnType<typeof gpuSeries>>;
+const temperatures = (rows: Series): number[] => rows.filter(({ name }) => name === 'hw.temperature').map(({ value }) => Number(value));
+/** The rows once there are `count` and every thermometer was set: a series is registered one frame before its first value. */
+const measured = (rows: Series, count: number): Series | null =>
+  (rows.length >= count && temperatures(rows).every((value) => value !== 0) ? rows : null);
+
 test('profile run: the image scrapes by itself and the control port tells', { skip, timeout: 120_000 }, async () => {
   const image = await start();
   const { control } = image;
   try {
-    const gpu = await until('30 series of dcgmd', async () => {
-      const rows = await gpuSeries(control);
-      return rows.length >= 30 ? rows : null;
-    });
+    const gpu = await until('30 series of dcgmd', async () => measured(await gpuSeries(control), 30));
     assert.equal(gpu.length, 30);
     assert.ok(gpu.every(({ labels }) => labels['source'] === 'replay'));
-    assert.deepEqual(gpu.filter(({ name }) => name === 'hw.temperature').map(({ value }) => Number(value)), [30, 29, 26, 29, 28, 26, 28, 26]);
+    assert.deepEqual(temperatures(gpu), [30, 29, 26, 29, 28, 26, 28, 26]);
     const scrapes = await until('two scrapes in the journal', async () => {
       const records = await journal(control);
       const ids = records.map(({ id }) => id);
@@ -46,13 +49,10 @@ test('profile run over libdcgm (ours, through koffi): labelled dcgm; the engine 
   const { control } = image;
   const scrapes = async (): Promise<number> => scrapesIn(await journal(control)).length;
   try {
-    const gpu = await until('15 series of dcgmd', async () => {
-      const rows = await gpuSeries(control);
-      return rows.length >= 15 ? rows : null;
-    });
+    const gpu = await until('15 series of dcgmd', async () => measured(await gpuSeries(control), 15));
     assert.equal(gpu.length, 15);
     assert.ok(gpu.every(({ labels }) => labels['source'] === 'dcgm'));
-    assert.deepEqual(gpu.filter(({ name }) => name === 'hw.temperature').map(({ value }) => Number(value)), [150_010_000, 150_010_001, 150_010_002]);
+    assert.deepEqual(temperatures(gpu), [150_010_000, 150_010_001, 150_010_002]);
     engine.set('gpus 3', 'engine_down 1');
     const down = engine.count('dcgmConnect_v2');
     await until('an attempt to connect', async () => (engine.count('dcgmConnect_v2') > down ? true : null));
