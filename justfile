@@ -68,6 +68,10 @@ crash-sim *ARGS: setup
 vigil *ARGS: setup
     {{ ts }} scripts/vigil.ts "$@"
 
+# Make the tarball for machines with Node and QEMU and no compiler, in build/dist
+dist *ARGS: setup
+    {{ ts }} scripts/dist.ts "$@"
+
 # What this machine lacks, and the command that mends it
 doctor *ARGS:
     node scripts/doctor.mjs "$@"
@@ -76,7 +80,7 @@ doctor *ARGS:
 new-service *ARGS: setup
     {{ ts }} scripts/new-service.ts "$@"
 
-# Write docs/syscalls/ anew from abi/syscalls.toml
+# Write docs/syscalls/ and the tables of docs/operators/ anew from abi/*.toml
 docs *ARGS: setup
     {{ ts }} scripts/docs.ts "$@"
 

@@ -19,7 +19,7 @@ async function main(argv: string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ writeErr: () => undefined }) // the Failure says it, once
     .addHelpText('after', '\nExamples:\n  vigil state fsck .vigil/state.img\n  vigil state ls .vigil/state.img --json\n  vigil help state');
-  for (const file of readdirSync(join(ROOT, 'scripts/vigil')).filter((name) => name.endsWith('.ts')).sort()) {
+  for (const file of readdirSync(join(ROOT, 'scripts/vigil')).filter((name) => /\.[jt]s$/.test(name)).sort()) {
     const { register } = (await import(`./vigil/${file}`)) as { register: Register };
     register(program, (chosen) => { job = chosen; });
   }

@@ -2,7 +2,7 @@
 // Modules that host tools run: assembly/host/NAME.ts -> build/host/NAME.wasm, from the same libraries as the guest's services.
 // Invariant: a host module imports nothing but functions of `host` and env.abort, so a tool that runs it hands it all it can reach.
 // The step runs only when what it reads has changed, as part of every build of the shipping flavour and on demand by a tool.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { codegen } from '../codegen.js';
 import { ASC_FLAGS, ascVersion } from './asc.js';
@@ -10,7 +10,6 @@ import { FileHashes, isFresh, loadRecord, saveRecord, sha256 } from './cache.js'
 import { Compilers } from './compilers.js';
 import { wrong } from './fail.js';
 import { withLock } from './lock.js';
-import { ROOT } from './paths.js';
 import { readWasm } from './wasm.js';
 
 /** Every host module of a checkout: one a file of assembly/host. */
@@ -44,9 +43,9 @@ export async function buildHostModule(
   return output;
 }
 
-/** The bytes of a host module, built now if need be. @throws Failure 1 when it does not compile, 3 without the tools. */
-export async function hostModule(name: string, root: string = ROOT): Promise<Uint8Array> {
-  const path = await withLock(join(root, 'build/lock'), () => undefined, async () => {
+/** Builds a host module if need be; its path from the root. @throws Failure 1 when it does not compile, 3 without the tools. */
+export function freshHostModule(name: string, root: string): Promise<string> {
+  return withLock(join(root, 'build/lock'), () => undefined, async () => {
     codegen(root);
     const compilers = new Compilers();
     try {
@@ -55,5 +54,4 @@ export async function hostModule(name: string, root: string = ROOT): Promise<Uin
       await compilers.close();
     }
   });
-  return readFileSync(join(root, path));
 }

@@ -4,7 +4,7 @@
 // Limits: one module an image; the image is read sector by sector as the engine asks, so its size does not matter.
 import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, type Stats } from 'node:fs';
 import { Failure, infra } from './fail.js';
-import { hostModule } from './host-modules.js';
+import { hostModule } from './host-module.js';
 import { alive, holder } from './lock.js';
 
 export const SECTOR_BYTES = 512;

@@ -14,7 +14,12 @@ import { systemClock } from '../session.js';
 import { Backoff } from './backoff.js';
 import { STATE_TYPE, readState, type ChildConfig } from './link.js';
 
-const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url));
+const FROM_SOURCE = import.meta.url.endsWith('.ts');
+/** A checkout's child is TypeScript and needs tsx; a distribution's is not. */
+const CHILD = [
+  ...(FROM_SOURCE ? ['--import', import.meta.resolve('tsx')] : []),
+  fileURLToPath(new URL(FROM_SOURCE ? './child.ts' : './child.js', import.meta.url)),
+];
 
 /** What happened to library processes since the bridge began. */
 export interface SupervisorCounters { starts: number; crashes: number; hangs: number; unavailable: number; strayFrames: number }
@@ -102,7 +107,7 @@ export class Supervisor implements Answerer {
     this.counters.starts += 1;
     this.startedAtMs = Date.now();
     this.spoken = false;
-    const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), CHILD, JSON.stringify(this.config)], {
+    const child = spawn(process.execPath, [...CHILD, JSON.stringify(this.config)], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
     this.child = child;
