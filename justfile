@@ -72,6 +72,10 @@ vigil *ARGS: setup
 dist *ARGS: setup
     {{ ts }} scripts/dist.ts "$@"
 
+# What `vigil up` costs in steady state: CPU share and memory of each process, against the budget: just overhead --minutes 5
+overhead *ARGS: setup
+    {{ ts }} scripts/overhead.ts "$@"
+
 # What this machine lacks, and the command that mends it
 doctor *ARGS:
     node scripts/doctor.mjs "$@"

@@ -12,10 +12,12 @@ export type Mode = 'gate' | 'run' | 'gdb';
 
 export const QEMU = 'qemu-system-riscv64';
 export const SOCKET_PATH_BYTES_MAX = 100;
+/** How long QEMU waits before it looks for the bridge again. */
+export const BRIDGE_RECONNECT_S = 1;
 /** abi/limits.toml [kernel] boot_args_bytes_max; tests/gate holds the two together. */
 export const BOOT_ARGS_BYTES_MAX = 1024;
 
-/** Unix sockets of one machine. `dcgm`: the bridge listens, QEMU connects. `exports` and `control`: QEMU listens. */
+/** Unix sockets of one machine. `dcgm`: the bridge listens, QEMU connects (in mode run again and again). The others: QEMU listens. */
 export interface Sockets {
   dcgm: string;
   exports: string;
@@ -51,6 +53,8 @@ export interface MachineSpec {
   devices: boolean;
   /** absent: slot 2 stays empty */
   drive?: Drive;
+  /** QEMU starts the guest only once the host's end of the export port is connected, so that it is there from the first instruction */
+  waitForExport?: boolean;
 }
 
 /** Keys of the kernel's command line. */
@@ -71,11 +75,13 @@ export interface BootArgs {
   round?: string;
   /** profile soak: minutes of guest time */
   minutes?: number;
+  /** profile run: ms between two exports of the image's own series; absent: limits.exportd export_interval_ns */
+  exportMs?: number;
 }
 
 /** The bench profile has no virtio device, so it boots without the services that prove one when they start. */
 export const BENCH_PROFILE = 'bench';
-const NEEDS_DEVICES: readonly string[] = ['statefsd', 'rngd', 'keystored', 'portd', 'dcgmd'];
+const NEEDS_DEVICES: readonly string[] = ['statefsd', 'rngd', 'keystored', 'portd', 'dcgmd', 'exportd'];
 
 /** What a boot profile leaves out: whether the machine has virtio devices, and the services of `without`. */
 export function partsOf(profile: string): { devices: boolean; without?: readonly string[] } {
@@ -100,6 +106,7 @@ export function bootArgs(args: BootArgs): string {
     ['seed', args.seed],
     ['round', args.round],
     ['minutes', args.minutes === undefined ? undefined : String(args.minutes)],
+    ['export_ms', args.exportMs === undefined ? undefined : String(args.exportMs)],
   ];
   const text = pairs
     .filter((pair): pair is [string, string] => pair[1] !== undefined)
@@ -148,13 +155,15 @@ function driveArgs(drive: Drive): string[] {
 }
 
 /** Slot 0: entropy. Slot 1: the multiport console with the three host ports of portd. Slot 2: the disk. Everything else stays empty. */
-function deviceArgs(sockets: Sockets): string[] {
+function deviceArgs({ sockets, mode, waitForExport = false }: MachineSpec): string[] {
+  // In real time QEMU comes back to a bridge that was started anew; in the gate a bridge that went is a fault, and time is not the host's.
+  const again = mode === 'run' ? `,reconnect=${BRIDGE_RECONNECT_S}` : '';
   return [
     '-device', 'virtio-rng-device,bus=virtio-mmio-bus.0',
     '-device', 'virtio-serial-device,id=vser,max_ports=4,bus=virtio-mmio-bus.1',
-    '-chardev', `socket,id=dcgm,path=${sockets.dcgm}`,
+    '-chardev', `socket,id=dcgm,path=${sockets.dcgm}${again}`,
     '-device', 'virtserialport,bus=vser.0,nr=1,chardev=dcgm,name=org.vigil.dcgm',
-    '-chardev', `socket,id=export,path=${sockets.exports},server=on,wait=off`,
+    '-chardev', `socket,id=export,path=${sockets.exports},server=on,wait=${waitForExport ? 'on' : 'off'}`,
     '-device', 'virtserialport,bus=vser.0,nr=2,chardev=export,name=org.vigil.export',
     '-chardev', `socket,id=control,path=${sockets.control},server=on,wait=off`,
     '-device', 'virtserialport,bus=vser.0,nr=3,chardev=control,name=org.vigil.control',
@@ -184,7 +193,7 @@ export function qemuArgv(spec: MachineSpec): string[] {
     '-global', `virtio-mmio.force-legacy=${spec.transport === 'legacy'}`,
     ...(spec.mode === 'run' ? [] : ICOUNT),
     ...consoleArgs(spec.console, spec.consoleLog),
-    ...(spec.devices ? deviceArgs(spec.sockets) : []),
+    ...(spec.devices ? deviceArgs(spec) : []),
     ...(spec.devices && spec.drive !== undefined ? driveArgs(spec.drive) : []),
     ...(spec.mode === 'gdb' ? ['-S', '-chardev', `socket,id=gdb,path=${spec.sockets.gdb},server=on,wait=off`, '-gdb', 'chardev:gdb'] : []),
     '-kernel', spec.kernelPath,

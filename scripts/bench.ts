@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `just bench`: boots profile=bench and then the bare hash image, both under icount, reads the figures that they print, writes
+// `just bench`: boots profile=bench and then the bare images, all under icount, reads the figures that they print, writes
 // build/bench.json, prints them beside the budgets of boot/budgets.toml and compares them exactly with boot/bench.golden.json for this
 // toolchain; below the table, the size of the kernel (scripts/size.ts).
 // Refresh, after a change that is meant: `just bench --refresh`, and commit the golden file with the change that moved it.
@@ -8,7 +8,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { HASH_PREFIX, buildHashImage, runHashImage } from './bench/hash-image.js';
+import { BARE_IMAGES, BARE_PREFIX, buildBareImage, runBareImage, type BareImage } from './bench/bare-image.js';
 import { GOLDEN, benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from './gate/bench.js';
 import type { Figures, Toolchain } from './gate/bench.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
@@ -62,10 +62,14 @@ async function main(): Promise<number> {
   }
   const prefix = result.ladder.figures ?? wrong('markers/profiles/bench.toml names no figures');
   const qemuBinary = findQemu();
-  const hashLines = runHashImage(qemuBinary.path, await buildHashImage());
+  const bare: Figures = {};
+  for (const name of Object.keys(BARE_IMAGES) as BareImage[]) {
+    const lines = runBareImage(qemuBinary.path, await buildBareImage(name));
+    Object.assign(bare, guestFigures(lines, BARE_PREFIX, budgets, name));
+  }
   const figures: Figures = {
     ...guestFigures(result.lines, prefix, budgets),
-    ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'),
+    ...bare,
     image_bytes: imageBytes(),
   };
   const qemu = qemuBinary.verdict.version;

@@ -5,9 +5,12 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseCatalog } from '../runtime/bridge/catalog.js';
+import { parseGpuMetrics } from '../runtime/export/gpu-metrics.js';
 import { loadAbi } from './lib/abi.js';
-import { assemblyFiles } from './lib/gen-as.js';
+import { aboutFile, assemblyFiles, head } from './lib/gen-as.js';
 import { abiHeader, syscallTable, sysHeader } from './lib/gen-c.js';
+import { gpuFile } from './lib/gen-gpu.js';
 import { loadMarkers } from './lib/markers.js';
 import { ROOT } from './lib/paths.js';
 import { runMain } from './lib/fail.js';
@@ -30,6 +33,8 @@ export function codegen(root: string = ROOT): string[] {
   const services = loadServices(root, { abi }).map(({ name }) => name);
   const files = new Map<string, string>();
   const assembly = assemblyFiles(abi, markers, mutants, services);
+  assembly.set('about.ts', aboutFile((JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }).version));
+  assembly.set('gpu.ts', gpuTables(root));
   for (const [name, text] of assembly) files.set(`assembly/gen/${name}`, text);
   files.set('build/gen/vigil_abi.h', abiHeader(abi));
   files.set('build/gen/vigil_sys.h', sysHeader(abi));
@@ -37,6 +42,14 @@ export function codegen(root: string = ROOT): string[] {
   files.set('build/gen-mutant/syscall_table.inc', syscallTable(abi, true));
   const changed = [...files].filter(([path, text]) => writeIfChanged(join(root, path), text)).map(([path]) => path);
   return [...changed, ...removeStale(root, assembly)];
+}
+
+/** What the receiver makes of which fields. */
+function gpuTables(root: string): string {
+  const read = (name: string): string => readFileSync(join(root, 'abi', name), 'utf8');
+  const catalog = parseCatalog(read('gpu-fields.toml'));
+  const about = head('abi/gpu-metrics.toml and abi/gpu-fields.toml', 'GPU telemetry.');
+  return gpuFile({ ...parseGpuMetrics(read('gpu-metrics.toml')), catalog }, about);
 }
 
 /** A table that went away must not leave its constants behind. */

@@ -17,16 +17,17 @@ import { ROOT, SYMBOLS } from './lib/paths.js';
 import { listFiles } from './lib/steps.js';
 
 /** What runs, beside the subcommands: the process of the vendor's library, which the bridge starts by its path. */
-const ENTRIES = ['scripts/vigil.js', 'runtime/bridge/library/child.js', 'runtime/bridge/cli.js'];
+const ENTRIES = ['scripts/vigil.js', 'runtime/bridge/library/child.js', 'runtime/attribution/mig-child.js', 'runtime/bridge/cli.js'];
 /** Loaded in a checkout alone, to compile. */
 const LEAVE = new Set(['scripts/lib/host-modules.js']);
 /** Read at run time by the files above. */
 const DATA = [
   'abi', 'markers', 'image/services.toml', 'build/image', 'build/host', 'LICENSE', 'SECURITY.md', 'CHANGELOG.md', 'docs', 'deploy',
-  'vigil.example.toml', 'vigil.full.example.toml',
+  'vigil.example.toml', 'vigil.full.example.toml', 'tests/fixtures/gpu/h100x8.capture.json',
 ];
 /** Of a package: sources of its native half and its docs, which nothing reads. */
-const UNUSED = /^(node_modules\/koffi\/(src|doc|vendor|cnoke\.cjs))|\.(map|md|markdown)$|\/(test|tests|__tests__)\//;
+const UNUSED =
+  /^node_modules\/koffi\/((doc|vendor|cnoke\.cjs)|src\/.*\.(cc|hh|S|asm|inc|def|txt)$)|\.(map|md|markdown)$|\/(test|tests|__tests__)\//;
 
 const LAUNCHER = `#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// `just docs`: writes docs/syscalls/ from the tables. `--check` writes nothing and fails when a page is not what it would write.
-// Invariant: docs/syscalls holds exactly the generated pages. Exit codes: 0, 1 with --check when something differs, 2 usage.
+// `just docs`: writes docs/syscalls/ and the tables of docs/operators from abi/*.toml. `--check` writes nothing and fails when a page is
+// not what it would write. Invariant: docs/syscalls holds exactly the generated pages; of the others only the blocks between their marks
+// are ours. Exit codes: 0, 1 with --check when something differs, 2 usage.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { filledPages } from './docs/filled-pages.js';
 import { pageName, syscallIndex, syscallPage } from './docs/syscall-pages.js';
 import { loadAbi } from './lib/abi.js';
 import { runMain, usage } from './lib/fail.js';
@@ -21,6 +23,7 @@ export function pages(root: string = ROOT): Map<string, string> {
   );
   const all = new Map([[`${FOLDER}/README.md`, syscallIndex(abi, causes)]]);
   for (const call of abi.syscalls) all.set(`${FOLDER}/${pageName(call)}`, syscallPage(call, abi, causes));
+  for (const [path, content] of filledPages(root)) all.set(path, content);
   return all;
 }
 
@@ -58,7 +61,7 @@ async function main(): Promise<number> {
     return stale.length === 0 ? 0 : 1;
   }
   const written = write(ROOT);
-  console.log(written.length === 0 ? 'docs: up to date' : `docs: wrote ${written.length} pages of ${FOLDER}`);
+  console.log(written.length === 0 ? 'docs: up to date' : `docs: wrote ${written.join(' ')}`);
   return 0;
 }
 

@@ -4,13 +4,15 @@
 // Limits: STEP_LIMIT_MS a step; one step at a time, so that two cores suffice and timings mean something.
 import { spawn } from 'node:child_process';
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { delimiter, join, relative } from 'node:path';
 import { Command } from 'commander';
 import { parsed } from './gate/options.js';
 import { runMain, usage } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';
 import { SETTLED, steps, type Step } from './test/steps.js';
 
+/** With the peers of tests that setup/peers.mjs unpacked, last: what is installed wins. */
+const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH ?? ''}${delimiter}${join(ROOT, 'build', 'peers', 'usr', 'bin')}` };
 const STEP_LIMIT_MS = 10 * 60_000;
 const FAILURE_TAIL_LINES = 60;
 const PROGRESS_MS = 30_000;
@@ -43,7 +45,7 @@ export function testFiles(root: string = ROOT): string[] {
 function runLogged(argv: string[], log: string): Promise<number | null> {
   return new Promise((resolve) => {
     const out = createWriteStream(log);
-    const child = spawn(process.execPath, argv, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, argv, { cwd: ROOT, env: ENVIRONMENT, stdio: ['ignore', 'pipe', 'pipe'] });
     let late = false;
     const limit = setTimeout(() => {
       late = true;
@@ -87,7 +89,8 @@ function passThrough(files: string[]): Promise<number> {
   const absent = files.find((file) => !existsSync(join(ROOT, file)));
   if (absent !== undefined) usage(`${absent}: no such test file`);
   const chosen = files.length > 0 ? files : testFiles();
-  const child = spawn(process.execPath, ['--import', 'tsx', '--test', ...SETTLED, ...chosen], { cwd: ROOT, stdio: 'inherit' });
+  const argv = ['--import', 'tsx', '--test', ...SETTLED, ...chosen];
+  const child = spawn(process.execPath, argv, { cwd: ROOT, env: ENVIRONMENT, stdio: 'inherit' });
   return new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));
 }
 

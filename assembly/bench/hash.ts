@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The WASM side of the bench rows crc32c_* and sha256_*: the shipping hashes over one buffer, built like a service's module and hosted by
-// runtime/guest/bench/bench.c beside C twins. Not part of any image that ships.
+// runtime/guest/bench/hash.c beside C twins. Not part of any image that ships.
 // Limit: BENCH_BYTES, one message of each hash.
 import { sha256 } from "../lib/hash/sha256";
 import { crc32c } from "../lib/bounded/crc32c";

@@ -2,8 +2,10 @@
 // Owns: what answers a guest's request frames: a source in this process, or a supervised process that holds one.
 // Invariant: every request gets exactly one reply with its type and nonce, in order. Limits: one request at a time.
 import type { Frame } from './codec.js';
+import { decodeEmpty, encodeConfigReply, statusReply } from './messages.js';
+import { REPLY_BIT, typeCode } from './protocol.js';
 import { Dialogue, systemClock, type Clock } from './session.js';
-import type { Source } from './source.js';
+import { SourceError, type Source } from './source.js';
 
 /** How the source is: `ready`, or a row of docs/format/bridge.md's table of degraded states, with one line of detail. */
 export interface SourceState { readonly name: string; readonly detail: string }
@@ -34,4 +36,28 @@ export class LocalAnswerer implements Answerer {
   answer(request: Frame): Promise<Frame> { return this.dialogue.answer(request); }
   endSession(): void { void this.source.close(); }
   async stop(): Promise<void> { await this.source.close(); }
+}
+
+/**
+ * The same answerer, which also answers `config` with the receiver's configuration, in any state of the source: a receiver knows its
+ * interval although the engine is gone. Throws RangeError when the text is not what a reply can carry.
+ */
+export function withReceiverConfig(inner: Answerer, text: string, clock: Clock = systemClock): Answerer {
+  const reply = encodeConfigReply(text);
+  const answer = (request: Frame): Frame => {
+    let payload = reply;
+    try {
+      decodeEmpty(request.payload);
+    } catch (error) {
+      payload = statusReply((error as SourceError).status);
+    }
+    return { type: request.type | REPLY_BIT, nonce: request.nonce, wallNs: clock.wallNs(), monoNs: clock.monoNs(), payload };
+  };
+  return {
+    label: inner.label,
+    state: () => inner.state(),
+    answer: (request) => (request.type === typeCode('config') ? Promise.resolve(answer(request)) : inner.answer(request)),
+    endSession: () => { inner.endSession(); },
+    stop: () => inner.stop(),
+  };
 }

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: the bridge as a command: serve, sources, record. Invariant: it says its source before it serves. Limits: serve runs until SIGINT or
 // SIGTERM. Exit codes: 0 done or stopped, 1 the source refused, 2 usage, 3 the socket, the fixture or the output is unusable.
-import { writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { BridgeClient } from './client.js';
-import { SOURCES, makeAnswerer, probeSources, renderProbes, type SourceOptions } from './choose.js';
+import { SOURCES, probeSources, renderProbes, type SourceOptions } from './choose.js';
 import { startBridge, withFixture } from './index.js';
-import { recordCapture } from './record.js';
+import { recordFile } from './record-file.js';
 import { SourceError } from './source.js';
 import { FLEETS } from './sources/fleets.js';
-import { renderCapture } from './sources/replay.js';
 import { SCENARIOS } from './sources/scenarios.js';
 
 const log = (line: string): void => { console.error(line); };
@@ -56,18 +52,9 @@ withSource(inherit(program.command('record')).description('records a source into
     const salt = options.hashIdentities === true ? process.env['VIGIL_RECORD_SALT'] : undefined;
     if (options.hashIdentities === true && (salt === undefined || salt === '')) fail(new RangeError('VIGIL_RECORD_SALT is not set'));
     const [frames, intervalMs] = [Number(options.frames), Number(options.interval) * 1000];
-    if (!Number.isInteger(frames) || !(intervalMs >= 100)) fail(new RangeError('--frames is a whole number, --interval at least 0.1'));
-    const answerer = await makeAnswerer(withFixture({ ...options, log })).catch(fail);
-    try {
-      const nowUs = (): bigint => BigInt(Date.now()) * 1000n;
-      const capture = await recordCapture(new BridgeClient(answerer), { frames, intervalMs, sleep, salt, nowUs });
-      writeFileSync(options.output, renderCapture(capture));
-      console.log(`bridge: ${capture.entities.length} entities, ${frames} frames of source ${answerer.label} in ${options.output}`);
-    } catch (error) {
-      await answerer.stop();
-      fail(error);
-    }
-    await answerer.stop();
+    const recording = { output: options.output, frames, intervalMs, salt };
+    const { entities, label } = await recordFile(withFixture({ ...options, log }), recording).catch(fail);
+    console.log(`bridge: ${entities} entities, ${frames} frames of source ${label} in ${options.output}`);
   });
 
 await program.parseAsync();

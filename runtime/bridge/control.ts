@@ -175,18 +175,18 @@ export class ControlClient {
   private waiting: { type: number; nonce: number; resolve(frame: Frame): void; reject(error: Error): void } | undefined;
   private queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(private readonly socket: Socket) {
+  private constructor(private readonly socket: Socket, private readonly replyWaitMs: number) {
     socket.on('data', (chunk) => { this.take(this.decoder.push(chunk as Buffer)); });
     socket.on('error', (error) => { this.fail(error); });
     socket.on('close', () => { this.fail(new Error('the control port was closed')); });
   }
 
-  /** Connects; rejects when nobody listens. */
-  static open(socketPath: string): Promise<ControlClient> {
+  /** Connects; rejects when nobody listens. @param replyWaitMs for each answer */
+  static open(socketPath: string, replyWaitMs = REPLY_WAIT_MS): Promise<ControlClient> {
     return new Promise((resolve, reject) => {
       const socket = connect(socketPath);
       socket.once('error', reject);
-      socket.once('connect', () => { socket.off('error', reject); resolve(new ControlClient(socket)); });
+      socket.once('connect', () => { socket.off('error', reject); resolve(new ControlClient(socket, replyWaitMs)); });
     });
   }
 
@@ -206,20 +206,27 @@ export class ControlClient {
   async status(names: readonly string[] = []): Promise<GuestStatus> {
     return ControlProtocol.decodeStatus(await this.ask('status', ControlProtocol.encodeStatus(names)), names);
   }
-  close(): void { this.socket.destroy(); }
-
-  private ask(type: string, payload: Buffer): Promise<Buffer> {
-    const turn = this.queue.then(() => this.send(typeCode(type), payload));
+  /** The answer's payload to any question, undecoded: for a relay. @param type its code in abi/bridge.toml */
+  exchange(type: number, payload: Buffer): Promise<Buffer> {
+    const turn = this.queue.then(() => this.send(type, payload));
     this.queue = turn.catch(() => undefined);
     return turn;
   }
+  /** True once the connection is gone. */
+  get closed(): boolean { return this.socket.destroyed; }
+  close(): void { this.socket.destroy(); }
+
+  private ask(type: string, payload: Buffer): Promise<Buffer> { return this.exchange(typeCode(type), payload); }
 
   private send(type: number, payload: Buffer): Promise<Buffer> {
     this.nonce = (this.nonce + 1) >>> 0;
     const nonce = this.nonce;
     return new Promise<Frame>((resolve, reject) => {
       if (this.socket.destroyed) { reject(new Error('the control port was closed')); return; }
-      const timer = setTimeout(() => { this.decoder.expire(); this.fail(new Error(`no answer in ${REPLY_WAIT_MS} ms`)); }, REPLY_WAIT_MS);
+      const timer = setTimeout(() => {
+        this.decoder.expire();
+        this.fail(new Error(`no answer in ${this.replyWaitMs} ms`));
+      }, this.replyWaitMs);
       this.waiting = {
         type: type | REPLY_BIT, nonce,
         resolve: (frame) => { clearTimeout(timer); resolve(frame); },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns: the payloads of the seven client methods (docs/format/bridge.md) on the host: decode requests, encode replies.
+// Owns: the payloads of the seven client methods and of `config` (docs/format/bridge.md) on the host: decode requests, encode replies.
 // Invariant: lengths are checked before any field is read; a short or long request is `bad_request`, never an exception
 // of another kind. Limits: counts as in abi/bridge.toml; a page never exceeds PAYLOAD_BYTES_MAX.
 import { PAYLOAD_BYTES_MAX } from './codec.js';
@@ -82,6 +82,19 @@ export function encodeVersionReply(label: string, text: string): Buffer {
   out.writeUInt8(sourceCode(label), 1);
   out.writeUInt16LE(body.length, 2);
   body.copy(out, 4);
+  return out;
+}
+
+/** The receiver's configuration as the guest gets it. Throws RangeError when it is not ASCII lines of at most limits.config_bytes_max. */
+export function encodeConfigReply(text: string): Buffer {
+  const most = limit('config_bytes_max');
+  if (text.length > most) throw new RangeError(`receiver configuration: ${text.length} bytes, at most ${most}`);
+  const bad = /[^\x20-\x7e\n]/.exec(text);
+  if (bad !== null) throw new RangeError(`receiver configuration: character ${JSON.stringify(bad[0])} at ${bad.index} is no ASCII text`);
+  const out = Buffer.alloc(3 + text.length);
+  out.writeUInt8(statusCode('ok'), 0);
+  out.writeUInt16LE(text.length, 1);
+  out.write(text, 3, 'ascii');
   return out;
 }
 

@@ -49,6 +49,7 @@ const statuses = codes('status');
 const sources = codes('source');
 const valueTypes = codes('value_type');
 const sampleKinds = codes('sample_kind');
+const streams = codes('stream');
 
 /** Protocol version of every frame. */
 export const VERSION = Number(table['version']);
@@ -62,7 +63,13 @@ export const sourceCode = (name: string): number => need(sources, 'source', name
 export const valueType = (name: string): number => need(valueTypes, 'value_type', name);
 /** What a value is (gauge, counter, rate, last), as each sample says it. */
 export const sampleKind = (name: string): number => need(sampleKinds, 'sample kind', name);
+/** Whose metrics a frame of the export port carries. */
+export const streamCode = (name: string): number => need(streams, 'stream', name);
 export const statusName = (code: number): string => nameOf(statuses, code);
+
+/** The label of a source or a stream by its number; null: none has it. */
+export const sourceName = (code: number): string | null => Object.keys(sources).find((name) => sources[name] === code) ?? null;
+export const streamName = (code: number): string | null => Object.keys(streams).find((name) => streams[name] === code) ?? null;
 
 function nameOf(map: Readonly<Record<string, number>>, code: number): string {
   return Object.keys(map).find((name) => map[name] === code) ?? `unknown(${code})`;

@@ -60,7 +60,7 @@ function plain(sample: Sample): CaptureSample {
 }
 
 /** Replaces a board's identity by an HMAC of it; what names an instance or a link behind the board's (`/gi7`) stays. */
-function hashed(salt: string): (entity: Entity) => Entity {
+export function hashed(salt: string): (entity: Entity) => Entity {
   const of = (text: string): string => createHmac('sha256', salt).update(text).digest('hex').slice(0, 24);
   return (entity) => {
     const [board, ...part] = entity.uuid.split('/');

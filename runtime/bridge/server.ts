@@ -6,12 +6,14 @@
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import type { Answerer, SourceState } from './answerer.js';
+import { withReceiverConfig, type Answerer, type SourceState } from './answerer.js';
 import { FrameDecoder, encodeFrame, type Frame } from './codec.js';
 import { REPLY_BIT, limit } from './protocol.js';
 
 export interface ServerOptions {
   readonly socketPath: string; readonly answerer: Answerer; readonly log?: (line: string) => void;
+  /** What the guest's receiver gets for `config`: key=value lines (docs/format/bridge.md); none: the defaults. */
+  readonly receiverConfig?: string;
 }
 
 /** `unsent`: replies whose client had gone. */
@@ -26,9 +28,10 @@ export interface BridgeServer {
   close(): Promise<void>;
 }
 
-/** Listens on `socketPath` (a stale socket there is replaced). Rejects with the listen error. */
+/** Listens on `socketPath` (a stale socket there is replaced). Rejects with the listen error, or with RangeError of receiverConfig. */
 export async function startServer(options: ServerOptions): Promise<BridgeServer> {
-  const { socketPath, answerer } = options;
+  const { socketPath } = options;
+  const answerer = withReceiverConfig(options.answerer, options.receiverConfig ?? '');
   const log = options.log ?? (() => undefined);
   const counters: ServerCounters = { connections: 0, refused: 0, requests: 0, notRequests: 0, unsent: 0 };
   const open = new Set<Socket>();

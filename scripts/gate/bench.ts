@@ -17,8 +17,8 @@ const rowSchema = z
     max: z.int().positive().optional(),
     ratio_of: z.string().optional(),
     ratio_max: z.number().positive().optional(),
-    /** who measures it: selftest in the image, the bare hash image (scripts/bench/hash-image.ts), or the host */
-    source: z.enum(['guest', 'hash', 'files']).default('guest'),
+    /** who measures it: selftest in the image, a bare image (scripts/bench/bare-image.ts), or the host */
+    source: z.enum(['guest', 'hash', 'gpu', 'files']).default('guest'),
   })
   .refine((row) => (row.ratio_of === undefined) === (row.ratio_max === undefined), 'ratio_of and ratio_max belong together');
 export type BudgetRow = z.infer<typeof rowSchema>;
@@ -76,7 +76,7 @@ const FIGURE = /^([a-z][a-z0-9_]*)=(\d{1,15})$/;
  * @throws Failure 1 on a malformed, repeated, unknown or missing figure.
  */
 export function guestFigures(
-  lines: readonly string[], prefix: string, budgets: readonly BudgetRow[], source: 'guest' | 'hash' = 'guest',
+  lines: readonly string[], prefix: string, budgets: readonly BudgetRow[], source: 'guest' | 'hash' | 'gpu' = 'guest',
 ): Figures {
   const wanted = budgets.filter((row) => row.source === source).map((row) => row.key);
   const figures: Figures = {};

@@ -63,6 +63,8 @@ export function utcStamp(date: Date): string {
 
 /** Every byte of the console, as QEMU wrote it. */
 export const RAW_LOG = 'uart.raw.log';
+/** Every frame that the guest exported and the gate took, one after the other (docs/format/export.md). */
+export const EXPORTED = 'exported.bin';
 
 let runsOfThisProcess = 0;
 

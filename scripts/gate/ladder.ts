@@ -14,7 +14,8 @@ import { readToml } from '../lib/table.js';
 
 /** Every phase, in the order in which the proof passes through them. */
 export const PHASES = [
-  'bring-up', 'mmio', 'ipc', 'policy', 'logd', 'state', 'keys', 'metrics', 'tracing', 'retention', 'traps', 'exec', 'bus', 'gpu', 'end',
+  'bring-up', 'mmio', 'ipc', 'policy', 'logd', 'state', 'keys', 'metrics', 'tracing', 'retention', 'traps', 'exec', 'bus', 'gpu',
+  'export', 'end',
 ] as const;
 export type Phase = (typeof PHASES)[number];
 

@@ -9,11 +9,12 @@ import { join, relative } from 'node:path';
 import { bootArgs, partsOf, qemuArgv, type BootArgs, type Transport } from '../../boot/machines.js';
 import { refuseContradictions } from '../../boot/topology.js';
 import { startReplayBridge } from '../../runtime/bridge/index.js';
+import { startExportWitness } from './export-witness.js';
 import { diskOf, prepareDrive, startDisk, type DiskRequest } from '../lib/disk.js';
 import { ROOT, type Flavour } from '../lib/paths.js';
 import { usage } from '../lib/fail.js';
 import { loadMarkers } from '../lib/markers.js';
-import { RAW_LOG, RunFolder, lastGoodCommit, ledgerRows, type Result } from './evidence.js';
+import { EXPORTED, RAW_LOG, RunFolder, lastGoodCommit, ledgerRows, type Result } from './evidence.js';
 import { commitOf } from './git.js';
 import { junitXml } from './junit.js';
 import { readLadder, type Ladder } from './ladder.js';
@@ -208,7 +209,7 @@ export async function boot(request: BootRequest, say: (event: SessionEvent) => v
     const folder = new RunFolder(join(root, 'build', 'logs'), folderLabel(request.transport, request.profile), started);
     const argv = qemuArgv({
       transport: request.transport, mode: 'gate', kernelPath: image.kernelPath, bundlePath: image.bundlePath, append,
-      sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices,
+      sockets: image.sockets, console: 'pty', consoleLog: folder.file(RAW_LOG), devices, waitForExport: devices,
       drive: prepareDrive(disk, image.dir),
     });
     const label = labelOf(request.transport, request.profile);
@@ -224,6 +225,7 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
   const matcher = new Matcher(ladder, set.nonce);
   const session = new Session(matcher, folder, stop.atIndex, say);
   const bridge = request.profile === 'bench' ? null : await startReplayBridge({ socketPath: image.sockets.dcgm });
+  const witness = request.profile === 'bench' ? null : startExportWitness(image.sockets.exports, folder.file(EXPORTED));
   const interrupt = (): void => session.end({ kind: 'interrupted' });
   const disk = await startDisk(set.disk, image.dir);
   let cut = (): void => undefined;
@@ -249,6 +251,7 @@ async function run(set: Setting, say: (event: SessionEvent) => void): Promise<Bo
     request.signal?.removeEventListener('abort', interrupt);
     request.power?.removeEventListener('abort', cut);
     await bridge?.close();
+    witness?.close();
     await disk?.close();
   }
   if (end.kind === 'broken') throw end.error;

@@ -158,10 +158,10 @@ export async function buildKernelElf(root: string, folder: string, gen: string[]
   await strip(root, full, target);
 }
 
-/** Builds the bare image of the bench's second boot from hash.wasm in `folder`, with the flags of a service; hash.elf keeps its symbols. */
-export async function buildBenchElf(root: string, folder: string, gen: string[]): Promise<string> {
-  await toC(root, folder, 'hash.wasm', 'svc');
-  const target = join(folder, 'hash.elf');
+/** Builds a bare image of the bench from NAME.wasm in `folder`, with the flags of a service; NAME.elf keeps its symbols. */
+export async function buildBenchElf(root: string, folder: string, gen: string[], name: string): Promise<string> {
+  await toC(root, folder, `${name}.wasm`, 'svc');
+  const target = join(folder, `${name}.elf`);
   const bench = join(root, 'runtime/guest/bench');
   const args = [
     ...SERVICE_FLAGS.filter((flag) => !flag.startsWith('-Wl,-u,')),
@@ -169,7 +169,7 @@ export async function buildBenchElf(root: string, folder: string, gen: string[])
     '-DMODULE_C="module.c"',
     `-Wl,-T,${join(bench, 'bench.ld')}`,
     '-o', target,
-    join(bench, 'bench.c'),
+    join(bench, `${name}.c`),
   ];
   await runTool(root, `${TOOL_PREFIX}gcc`, args, folder);
   return target;

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { installNeeds } from './apt.mjs';
 import { installModules, staleReason } from './modules.mjs';
 import { findMissing } from './needs.mjs';
+import { fetchPeers, missingPeers } from './peers.mjs';
 import { SetupError } from './step.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -21,7 +22,7 @@ const LOCK_WRITE_MS = 5_000;
 const USAGE = `usage: node scripts/setup.mjs [--test]
   Installs what is missing on this machine to build and boot Vigil, then node_modules.
   Does nothing when nothing is missing.
-  --test   also what only the tests need`;
+  --test   also what only the tests need; with CI=true also the programs of others that some tests talk to`;
 
 const alive = (pid) => {
   try {
@@ -91,11 +92,13 @@ async function main(args) {
     return args.includes('--help') ? 0 : 2;
   }
   const kinds = args.includes('--test') ? ['run', 'test'] : ['run'];
-  if (findMissing(kinds).length === 0 && staleReason(ROOT) === null) return 0;
+  const peers = () => args.includes('--test') && process.env.CI === 'true' && missingPeers(ROOT).length > 0;
+  if (findMissing(kinds).length === 0 && staleReason(ROOT) === null && !peers()) return 0;
   return await withLock(async () => {
     const stale = staleReason(ROOT);
     await installMissing(stale === null ? kinds : [...kinds, 'npm']);
     if (stale !== null) await installModules(ROOT, LOG);
+    if (peers()) await fetchPeers(ROOT, LOG);
     process.stderr.write('setup: done\n');
     return 0;
   });

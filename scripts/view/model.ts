@@ -4,6 +4,9 @@
 // Limits: LOG_ROWS_MAX log rows and CONSOLE_ROWS_MAX console lines are kept, the oldest go first and are counted.
 import type { Ladder, Marker } from '../gate/ladder.js';
 import type { Failure, Seen } from '../gate/matcher.js';
+import { UP } from '../../runtime/up/limits.js';
+import type { Past } from './history.js';
+import { blankState, reduceUp, type UpState, type UpViewEvent } from './up-model.js';
 
 export const LOG_ROWS_MAX = 500;
 export const CONSOLE_ROWS_MAX = 200;
@@ -66,6 +69,10 @@ export interface ViewState {
   consoleDropped: number;
   series: SeriesRow[];
   system: SystemRow[];
+  /** the GPUs, as `vigil up` shows them */
+  up: UpState;
+  /** by hw.id: windows of 10 s from the disk */
+  past: ReadonlyMap<string, Past>;
   /** why the control port gives nothing yet; null when it answers */
   control: string | null;
   /** guest time of the running image, at its last answer */
@@ -83,6 +90,8 @@ export type ViewEvent =
   | { kind: 'logs'; rows: LogRow[]; dropped: bigint }
   | { kind: 'series'; rows: SeriesRow[] }
   | { kind: 'system'; rows: SystemRow[]; guestNs: number }
+  | { kind: 'up'; event: UpViewEvent }
+  | { kind: 'past'; past: ReadonlyMap<string, Past> }
   | { kind: 'control'; trouble: string | null }
   | { kind: 'tick'; wallMs: number }
   | { kind: 'tab'; tab: Tab }
@@ -91,7 +100,7 @@ export type ViewEvent =
 export function initialState(): ViewState {
   return {
     ladder: null, label: '', runDir: '', seen: [], phase: { kind: 'proving' }, tab: 'proof', scroll: 0,
-    logs: [], logsDropped: 0, journalDropped: 0n, console: [], consoleDropped: 0, series: [], system: [],
+    logs: [], logsDropped: 0, journalDropped: 0n, console: [], consoleDropped: 0, series: [], system: [], up: blankState(), past: new Map(),
     control: 'waiting for the proof', guestNs: 0, wallMs: 0,
   };
 }
@@ -118,7 +127,7 @@ export function rowsOf(state: ViewState): number {
     case 'series':
       return state.series.length;
     case 'gpus':
-      return 0;
+      return state.up.glance?.units.length ?? 0;
     case 'system':
       return state.system.length + state.console.length;
   }
@@ -159,6 +168,10 @@ export function reduce(state: ViewState, event: ViewEvent): ViewState {
       return { ...state, series: event.rows };
     case 'system':
       return { ...state, system: event.rows, guestNs: event.guestNs };
+    case 'up':
+      return { ...state, up: reduceUp(state.up, event.event, UP.historyPointsMax) };
+    case 'past':
+      return { ...state, past: event.past };
     case 'control':
       return { ...state, control: event.trouble };
     case 'tick':

@@ -3,13 +3,16 @@
 // Invariant: every record of the journal is shown once, in order of its id; a question that fails is shown, never skipped over.
 // Limits: LOG_PAGES_MAX pages of records and SERIES_PAGES_MAX pages of series a round; one round at a time.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ControlClient, type GuestStatus, type LogRecord } from '../../runtime/bridge/control.js';
+import { ControlClient, ControlError, type GuestStatus, type LogRecord } from '../../runtime/bridge/control.js';
 import { fnv1a64 } from '../lib/abi.js';
 import { loadServices } from '../lib/services.js';
 import type { LogRow, SeriesRow, SystemRow, ViewEvent } from './model.js';
+import { readPast } from './history.js';
 import { decodeSeriesPage } from './series-page.js';
 
 const ROUND_MS = 1_000;
+/** The windows of history are as long. */
+const PAST_ROUNDS = 10;
 const RETRY_MS = 500;
 const LOG_PAGES_MAX = 16;
 const SERIES_PAGES_MAX = 256;
@@ -62,6 +65,7 @@ export async function pollControl(socketPath: string, say: (event: ViewEvent) =>
   // init-lite is who registers the others; what execd starts comes and goes.
   const services = all.filter(({ exec, index }) => !exec && index > 0).map(({ name }) => name);
   let after = 0n;
+  let rounds = 0;
   while (!signal.aborted) {
     let client: ControlClient | null = null;
     try {
@@ -76,6 +80,7 @@ export async function pollControl(socketPath: string, say: (event: ViewEvent) =>
         say({ kind: 'series', rows: await allSeries(client, nameOf) });
         const status = await client.status(services);
         say({ kind: 'system', rows: systemRows(status), guestNs: Number(status.timeNs) });
+        if (rounds++ % PAST_ROUNDS === 0) await past(client, say);
         say({ kind: 'control', trouble: null });
         await pause(ROUND_MS, signal);
       }
@@ -85,6 +90,16 @@ export async function pollControl(socketPath: string, say: (event: ViewEvent) =>
     } finally {
       client?.close();
     }
+  }
+}
+
+/** The GPUs' history; without retention there is none, and the port goes on. */
+async function past(client: ControlClient, say: (event: ViewEvent) => void): Promise<void> {
+  try {
+    say({ kind: 'past', past: await readPast(client) });
+  } catch (error) {
+    if (!(error instanceof ControlError)) throw error;
+    say({ kind: 'past', past: new Map() });
   }
 }
 

@@ -4,8 +4,9 @@
 // Limits: below COLUMNS_MIN x ROWS_MIN it says that the terminal is too small and nothing else.
 import { guestTime } from '../gate/line-splitter.js';
 import { lastOfPhase } from '../gate/ladder.js';
-import { gpuTable } from './gpu-table.js';
 import { awaited, TABS, type Tab, type ViewState } from './model.js';
+import { unitTable, upHead } from './unit-table.js';
+import type { Trend } from './up-model.js';
 import { columns as table, ends, fit, page, painter, safe, tail, wrap, type Paint } from './text.js';
 
 export const COLUMNS_MIN = 40;
@@ -105,15 +106,22 @@ function seriesTab(state: ViewState, height: number, paint: Paint): string[] {
   return [paint.head(head ?? ''), ...page(lines, height - 1, state.scroll)];
 }
 
-function gpusTab(state: ViewState, height: number, paint: Paint): string[] {
-  const gpus = gpuTable(state.series);
-  if (gpus.rows.length === 0) return [paint.dim('no GPU series yet: dcgmd has not reported')];
-  const sources = [...new Set(gpus.rows.map((row) => row.source))].sort().join(', ');
-  const note = sources === 'replay' ? 'source: replay (recorded values, not this machine\'s GPUs)' : `source: ${safe(sources)}`;
-  const rows = gpus.rows.map((row) => [safe(row.device), safe(row.source), ...row.cells]);
-  const numbers = new Set(gpus.headings.map((_, at) => at + 2));
-  const [head, ...lines] = table([['GPU', 'SOURCE', ...gpus.headings], ...rows], numbers);
-  return [paint.wait(note), paint.head(head ?? ''), ...lines.slice(0, height - 2)];
+/** The trends of the scrapes, with the windows that the guest kept in place of those that it has. */
+function withPast({ up, past }: ViewState): ReadonlyMap<string, Trend> {
+  const units = up.glance?.units ?? [];
+  return new Map(units.flatMap(({ key, id }): [string, Trend][] => {
+    const trend = up.trends.get(key);
+    return trend === undefined ? [] : [[key, { ...trend, ...past.get(id) }]];
+  }));
+}
+
+function gpusTab(state: ViewState, size: Size, height: number, paint: Paint): string[] {
+  const above = upHead(state.up, paint);
+  const units = state.up.glance?.units ?? [];
+  if (units.length === 0) return [...above, paint.dim('no GPU yet: the first scrape is on its way')];
+  if (state.past.size > 0) above.push(paint.dim('sparklines: windows of 10 s, newest to the right, from /state'));
+  const [head, ...lines] = unitTable(units, withPast(state), size.columns, paint);
+  return [...above, paint.head(head ?? ''), ...page(lines, Math.max(0, height - above.length - 1), state.scroll)];
 }
 
 function systemTab(state: ViewState, height: number, paint: Paint): string[] {
@@ -133,7 +141,7 @@ function body(state: ViewState, size: Size, height: number, paint: Paint): strin
     case 'series':
       return seriesTab(state, height, paint);
     case 'gpus':
-      return gpusTab(state, height, paint);
+      return gpusTab(state, size, height, paint);
     case 'system':
       return systemTab(state, height, paint);
   }

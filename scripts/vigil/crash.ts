@@ -12,7 +12,8 @@ import { usage, wrong } from '../lib/fail.js';
 import { ROOT, SYMBOLS } from '../lib/paths.js';
 import type { StateImage } from '../lib/state-image.js';
 import type { Job } from '../vigil.js';
-import { openStore, print, printJson, warnOfDamage } from './state.js';
+import { note, print, printJson } from '../command/output.js';
+import { openStore, warnOfDamage } from './state.js';
 
 const PREFIX = '/state/crash/';
 const NEXT = `${PREFIX}next`;
@@ -52,7 +53,7 @@ async function read(path: string, options: Options): Promise<[CrashRecord[], num
   const image = await openStore(path, options);
   const { records, bad } = recordsOf(image);
   image.close();
-  for (const text of bad) process.stderr.write(`vigil: ${text}\n`);
+  for (const text of bad) note(text);
   return [records, Math.max(bad.length > 0 ? 1 : 0, warnOfDamage(path, image))];
 }
 
@@ -72,7 +73,7 @@ async function ls(path: string, options: Options): Promise<number> {
     const what = `${record.service.padEnd(width)}  ${trapName(names, record).padEnd(19)}`;
     print(`${String(record.sequence).padStart(5)}  ${what} ${when}  ${culprit(record, found)}`);
   }
-  if (records.length === 0) process.stderr.write('vigil: no crash records\n');
+  if (records.length === 0) note('no crash records');
   return code;
 }
 

@@ -7,6 +7,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { infra, usage, wrong } from '../lib/fail.js';
 import { BAD_KINDS, KEY_BYTES_MAX, StateImage, type ImageStatus } from '../lib/state-image.js';
+import { note, print, printJson, safe } from '../command/output.js';
 import type { Job } from '../vigil.js';
 
 interface Options { json?: boolean; prefix?: string; live?: boolean; output?: string }
@@ -29,17 +30,6 @@ interface Damage {
   key?: string;
 }
 
-/** Text that cannot steer a terminal: everything but printable ASCII is escaped. */
-function safe(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
-}
-export function print(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
-}
-
 /** Opens an image whose keys can be read. @throws Failure 1 when it is cut short, 3 when it holds no store. */
 export async function openStore(path: string, options: Options): Promise<StateImage> {
   const image = await StateImage.open(path, options);
@@ -56,7 +46,7 @@ async function ls(path: string, options: Options): Promise<number> {
   if (options.json === true) printJson({ image: path, status: image.status, keys });
   else {
     for (const { key, bytes } of keys) print(`${String(bytes).padStart(6)}  ${safe(key)}`);
-    if (keys.length === 0) process.stderr.write(`vigil: no keys${image.status === 'blank' ? ': a blank image' : ''}\n`);
+    if (keys.length === 0) note(`no keys${image.status === 'blank' ? ': a blank image' : ''}`);
   }
   image.close();
   return warnOfDamage(path, image);
@@ -65,7 +55,7 @@ async function ls(path: string, options: Options): Promise<number> {
 /** Reading goes on on a damaged image; that it is one is said, and is the exit code. */
 export function warnOfDamage(path: string, image: StateImage): number {
   if (image.status === 'blank' || journalDamage(image).length === 0) return 0;
-  process.stderr.write(`vigil: ${path} is damaged; what is shown is what the engine kept (vigil state fsck says more)\n`);
+  note(`${path} is damaged; what is shown is what the engine kept (vigil state fsck says more)`);
   return 1;
 }
 

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { HASH_PREFIX } from '../../scripts/bench/hash-image.js';
+import { BARE_PREFIX } from '../../scripts/bench/bare-image.js';
 import { benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey, type Figures } from '../../scripts/gate/bench.js';
 import { readLadder } from '../../scripts/gate/ladder.js';
 
@@ -14,9 +14,11 @@ const PREFIX = 'SELFTEST: bench ';
 const keysOf = (source: string): string[] => budgets.filter((row) => row.source === source).map((row) => row.key);
 /** Within every budget. */
 const guestLines = keysOf('guest').map((key) => `${PREFIX}${key}=${key.startsWith('flushes') ? 20 : 50}`);
-const hashLines = keysOf('hash').map((key) => `${HASH_PREFIX}${key}=50`);
+const hashLines = keysOf('hash').map((key) => `${BARE_PREFIX}${key}=50`);
+const gpuLines = keysOf('gpu').map((key) => `${BARE_PREFIX}${key}=50`);
 const figures: Figures = {
-  ...guestFigures(guestLines, PREFIX, budgets), ...guestFigures(hashLines, HASH_PREFIX, budgets, 'hash'), image_bytes: 1000,
+  ...guestFigures(guestLines, PREFIX, budgets), ...guestFigures(hashLines, BARE_PREFIX, budgets, 'hash'),
+  ...guestFigures(gpuLines, BARE_PREFIX, budgets, 'gpu'), image_bytes: 1000,
 };
 
 /** A checkout's boot/ with these files, removed after `body`. */
@@ -37,6 +39,7 @@ test('every row that is asked for is there, with its budget', () => {
     'counter_inc_batched_1024_series', 'log_append_64', 'crc32c_wasm', 'crc32c_native', 'sha256_wasm', 'sha256_native',
     'fault_to_restart', 'image_bytes', 'statefs_put_256', 'statefs_put_batched_256', 'flushes_per_1k_puts_batched', 'wal_append',
     'recovery_per_1k_records', 'recovery_churned_per_1k_records', 'statefs_put_batched_fresh_256', 'statefs_put_batched_worn_256',
+    'dcgm_emit_8x12', 'dcgm_emit_8xh100_full', 'otlp_bytes_8x12',
   ]));
   const max = Object.fromEntries(budgets.map((row) => [row.key, row.max ?? row.ratio_max]));
   assert.deepEqual(max, {
@@ -45,7 +48,7 @@ test('every row that is asked for is there, with its budget', () => {
     sha256_wasm: 1.25, fault_to_restart: 200_000, image_bytes: 2_097_152,
     statefs_put_256: undefined, statefs_put_batched_256: 3000, flushes_per_1k_puts_batched: 20, wal_append: undefined,
     recovery_per_1k_records: 6_000_000, recovery_churned_per_1k_records: 6_000_000, statefs_put_batched_fresh_256: undefined,
-    statefs_put_batched_worn_256: undefined,
+    statefs_put_batched_worn_256: undefined, dcgm_emit_8x12: 60_000, dcgm_emit_8xh100_full: undefined, otlp_bytes_8x12: undefined,
   });
   assert.equal(readLadder('bench', 'modern').figures, PREFIX);
 });
@@ -62,7 +65,7 @@ test('each figure exactly once, from the boot that measures it', () => {
   for (const bad of ['preempt=fast', 'preempt=-1', 'preempt=1.5', 'preempt= 1', 'preempt', '=1', 'preempt=9999999999999999']) {
     fails([...guestLines.filter((line) => !line.includes('preempt')), `${PREFIX}${bad}`], /malformed/);
   }
-  assert.throws(() => guestFigures(hashLines.slice(1), HASH_PREFIX, budgets, 'hash'), /no figure for crc32c_native/);
+  assert.throws(() => guestFigures(hashLines.slice(1), BARE_PREFIX, budgets, 'hash'), /no figure for crc32c_native/);
   assert.equal(guestFigures(['init: ready', ...guestLines, 'SELFTEST: end'], PREFIX, budgets).preempt, 50);
 });
 

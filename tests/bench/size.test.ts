@@ -26,7 +26,7 @@ test('counted are sources of the image alone', () => {
     put('runtime/guest/include/b.h', 2);
     put('runtime/guest/k.S', 5);
     put('runtime/guest/notes.md', 100);
-    put('runtime/guest/bench/bench.c', 100);
+    put('runtime/guest/bench/hash.c', 100);
     put('assembly/kernel/a.ts', 7);
     put('assembly/kernel/virtio/b.ts', 9);
     put('assembly/kernel/a.spec.ts', 100);

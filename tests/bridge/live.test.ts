@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ControlError, LogRecord } from '../../runtime/bridge/control.js';
-import { startBridge } from '../../runtime/bridge/index.js';
+import { VIEW_RECEIVER_CONFIG, startBridge } from '../../runtime/bridge/index.js';
 import { FakeEngine, fakeLibrary } from './fake-dcgm.js';
 import { gpuSeries, journal, skip, start, until } from './running-image.js';
 
@@ -12,7 +12,9 @@ const scrapesIn = (records: readonly LogRecord[]): LogRecord[] =>
   records.filter(({ scope, message }) => scope === 'dcgmd' && message === 'gpu scrape');
 
 type Series = Awaited<ReturnType<typeof gpuSeries>>;
-const temperatures = (rows: Series): number[] => rows.filter(({ name }) => name === 'hw.temperature').map(({ value }) => Number(value));
+/** Temperatures in the order of the GPUs. */
+const temperatures = (rows: Series): number[] => rows.filter(({ name }) => name === 'hw.temperature')
+  .sort((a, b) => Number(a.labels['hw.gpu.index']) - Number(b.labels['hw.gpu.index'])).map(({ value }) => Number(value));
 /** The rows once there are `count` and every thermometer was set: a series is registered one frame before its first value. */
 const measured = (rows: Series, count: number): Series | null =>
   (rows.length >= count && temperatures(rows).every((value) => value !== 0) ? rows : null);
@@ -42,10 +44,36 @@ test('profile run: the image scrapes by itself and the control port tells', { sk
   }
 });
 
+/** A scrape a second of five series a GPU. */
+const FIVE_A_GPU = ['collection_interval_ms=1000', 'initial_delay_ms=0', 'field.140=disabled', 'group.nvswitch=disabled',
+  ...['hw.temperature', 'hw.power', 'hw.energy', 'hw.gpu.memory.limit', 'hw.gpu.memory.copy.utilization'].map((name) => `include=${name}`),
+  'group.memory_copy=enabled'].map((line) => `${line}\n`).join('');
 const noFake = fakeLibrary === null ? 'no C compiler (cc)' : false;
+test('profile run, recipe gpu: metricsd takes every series of a whole node of eight H100, and nothing is lost', { skip, timeout: 120_000 }, async () => {
+  const image = await start((socketPath) => startBridge({ socketPath, source: 'replay', fleet: 'h100x8', receiverConfig: VIEW_RECEIVER_CONFIG }), { recipe: 'gpu' });
+  const { control } = image;
+  try {
+    const summary = await until('two scrapes of a whole node', async () => {
+      const seen = scrapesIn(await journal(control));
+      return seen.length >= 2 ? new Map(seen.at(-1)!.fields.split('\n').map((line) => line.split('=') as [string, string])) : null;
+    });
+    const series = Number(summary.get('series'));
+    assert.ok(series > 400, String(series));
+    assert.deepEqual([summary.get('dropped'), summary.get('errors'), summary.get('stale')], ['0', '0', '0']);
+    const gpu = await until('all its series', async () => { const rows = await gpuSeries(control); return rows.length >= series ? rows : null; });
+    assert.equal(gpu.length, series);
+    const records = await journal(control);
+    assert.deepEqual(records.filter(({ scope, message }) => scope === 'dcgmd' && message === 'gpu failure'), []);
+    assert.ok(!/FAIL|PANIC|trap/.test(image.console()), image.console());
+  } finally {
+    await image.stop();
+  }
+});
+
 test('profile run over libdcgm (ours, through koffi): labelled dcgm; the engine goes and comes back', { skip: skip === false ? noFake : skip, timeout: 180_000 }, async () => {
   const engine = new FakeEngine('gpus 3');
-  const image = await start((socketPath) => startBridge({ socketPath, source: 'dcgm', endpoint: engine.endpoint, library: fakeLibrary! }));
+  const image = await start((socketPath) => startBridge({ socketPath, source: 'dcgm', endpoint: engine.endpoint,
+    library: fakeLibrary!, receiverConfig: FIVE_A_GPU }));
   const { control } = image;
   const scrapes = async (): Promise<number> => scrapesIn(await journal(control)).length;
   try {

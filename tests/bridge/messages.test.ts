@@ -24,8 +24,8 @@ const plain = meansOf<{ label: string; samples: PlainSample[] }>('latest_values 
 const samples: Sample[] = plain.samples.map(({ kind: _, tsUs, value, ...rest }) =>
   ({ ...rest, tsUs: BigInt(tsUs), value: rest.type === valueType('double') ? Number(value) : BigInt(value) }));
 
-test('each of the seven methods has its request and its reply among the vectors, and both ends frame them alike', () => {
-  assert.deepEqual(vectors.map(({ name }) => name), ['connect', 'start_embedded', 'enumerate', 'watch', 'latest_values', 'version', 'close']
+test('each method has its request and its reply among the vectors, and both ends frame them alike', () => {
+  assert.deepEqual(vectors.map(({ name }) => name), ['connect', 'start_embedded', 'enumerate', 'watch', 'latest_values', 'version', 'close', 'config']
     .flatMap((type) => [`${type} request`, `${type} reply`]));
   for (const [i, { name, type, reply, payload }] of vectors.entries()) {
     const bytes = Buffer.from(payload, 'hex');
@@ -45,6 +45,15 @@ test('the host writes the replies', () => {
   const version = meansOf<{ label: string; text: string }>('version reply');
   assert.deepEqual(messages.encodeVersionReply(version.label, version.text), payloadOf('version reply'));
   assert.deepEqual(messages.statusReply('ok'), payloadOf('close reply'));
+  assert.deepEqual(messages.encodeConfigReply(meansOf<{ text: string }>('config reply').text), payloadOf('config reply'));
+});
+
+test('a configuration that no reply can carry is refused before the bridge serves', () => {
+  const most = limit('config_bytes_max');
+  assert.equal(messages.encodeConfigReply('a'.repeat(most)).length, 3 + most);
+  assert.equal(messages.encodeConfigReply('').length, 3);
+  assert.throws(() => messages.encodeConfigReply('a'.repeat(most + 1)), RangeError);
+  for (const bad of ['\t', '\r', '\0', '\x7f', '\u00e9', '\ud83d\ude00']) assert.throws(() => messages.encodeConfigReply(`mode=${bad}\n`), /character .* at 5/, bad);
 });
 
 test('the host reads the requests', () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { QEMU, bootArgs, qemuArgv } from '../../boot/machines.js';
 import { ControlClient, type LogRecord } from '../../runtime/bridge/control.js';
-import { startReplayBridge } from '../../runtime/bridge/index.js';
+import { VIEW_RECEIVER_CONFIG, startReplayBridge } from '../../runtime/bridge/index.js';
 import type { BridgeServer } from '../../runtime/bridge/server.js';
 import { dropImage, onPath, privateImage } from '../../scripts/gate/machine.js';
 import { pathsOf, ROOT } from '../../scripts/lib/paths.js';
@@ -34,13 +34,17 @@ export async function until<T>(what: string, attempt: () => Promise<T | null>): 
   throw last;
 }
 
-/** One image that runs: its control port, its console so far, and what ends it. */
-export interface Running { readonly control: ControlClient; readonly console: () => string; stop(): Promise<void> }
+/** One image that runs: its control port, its export socket, its console so far, and what ends it. */
+export interface Running { readonly control: ControlClient; readonly exportSocket: string; readonly console: () => string; stop(): Promise<void> }
+/** `exportMs`: between two exports of the image's own series. */
+export interface RunOptions { readonly recipe?: 'gpu'; readonly exportMs?: number }
 
-export async function start(makeBridge: (socketPath: string) => Promise<BridgeServer> = (socketPath) => startReplayBridge({ socketPath })): Promise<Running> {
+export async function start(
+  makeBridge: (socketPath: string) => Promise<BridgeServer> = (socketPath) => startReplayBridge({ socketPath, receiverConfig: VIEW_RECEIVER_CONFIG }), options: RunOptions = {},
+): Promise<Running> {
   const image = privateImage('shipping');
   const bridge = await makeBridge(image.sockets.dcgm);
-  const append = bootArgs({ profile: 'run', nonce: '00000000000000ab', bundle: image.bundleIdentity, idle: 'sleep' });
+  const append = bootArgs({ profile: 'run', nonce: '00000000000000ab', bundle: image.bundleIdentity, idle: 'sleep', ...options });
   const child = spawn(qemu!, qemuArgv({ transport: 'modern', mode: 'run', kernelPath: image.kernelPath, bundlePath: image.bundlePath,
     append, sockets: image.sockets, console: 'pty', devices: true }), { stdio: ['pipe', 'pipe', 'ignore'] });
   const ended = new Promise((resolve) => { child.once('close', resolve); });
@@ -54,7 +58,7 @@ export async function start(makeBridge: (socketPath: string) => Promise<BridgeSe
   };
   try {
     const control = await until('control port', () => ControlClient.open(image.sockets.control));
-    return { control, console: () => Buffer.concat(output).toString(), stop: () => { control.close(); return stop(); } };
+    return { control, exportSocket: image.sockets.exports, console: () => Buffer.concat(output).toString(), stop: () => { control.close(); return stop(); } };
   } catch (error) {
     await stop();
     throw error;

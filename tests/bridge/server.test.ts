@@ -11,7 +11,7 @@ import { FrameDecoder, encodeFrame, type Frame } from '../../runtime/bridge/code
 import { defaultFixture, startReplayBridge } from '../../runtime/bridge/index.js';
 import { sourceCode, statusCode, typeCode, valueType } from '../../runtime/bridge/protocol.js';
 import { startServer } from '../../runtime/bridge/server.js';
-import { loadCapture } from '../../runtime/bridge/sources/replay.js';
+import { ReplaySource, loadCapture } from '../../runtime/bridge/sources/replay.js';
 import { StubSource } from '../../runtime/bridge/sources/stub.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vigil-bridge-'));
@@ -176,6 +176,33 @@ test('stub: everything but close is unavailable', async () => {
   assert.equal(status(await client.ask('close')), statusCode('ok'));
   client.close();
   await bridge.close();
+});
+
+test('config: the receiver\'s lines, in any state and of any source; none: an empty text; a text that no reply can carry: no bridge', async () => {
+  const lines = 'mode=standalone\ncollection_interval_ms=1000\n';
+  for (const source of [new StubSource(), new ReplaySource(loadCapture(defaultFixture))]) {
+    const socketPath = newPath();
+    const bridge = await startServer({ socketPath, answerer: new LocalAnswerer(source), receiverConfig: lines });
+    assert.equal(bridge.source, source.label);
+    const client = await Client.open(socketPath);
+    const expected = Buffer.concat([Buffer.from([0, lines.length, 0]), Buffer.from(lines)]);
+    assert.deepEqual((await client.ask('config')).payload, expected, 'before connect');
+    await client.ask('connect', CONNECT);
+    const again = await client.ask('config');
+    assert.deepEqual(again.payload, expected, 'after it');
+    assert.ok(again.wallNs > 0n && again.monoNs > 0n);
+    assert.equal(status(await client.ask('config', Buffer.from([0]))), statusCode('bad_request'));
+    assert.equal(bridge.counters.requests, 4);
+    client.close();
+    await bridge.close();
+  }
+  const socketPath = newPath();
+  const bridge = await startReplayBridge({ socketPath });
+  const client = await Client.open(socketPath);
+  assert.deepEqual((await client.ask('config')).payload, Buffer.from([0, 0, 0]));
+  client.close();
+  await bridge.close();
+  await assert.rejects(startReplayBridge({ socketPath: newPath(), receiverConfig: 'a\r\n' }), /character/);
 });
 
 test('a path that is no socket is refused, a stale socket replaced', async () => {

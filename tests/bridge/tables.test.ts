@@ -8,6 +8,7 @@ import { parse } from 'smol-toml';
 import { convert, parseLabels, render } from '../../scripts/convert-capture.js';
 import { defaultFixture } from '../../runtime/bridge/index.js';
 import { fields } from '../../runtime/bridge/protocol.js';
+import { gpuGroups, gpuMetrics, gpuPoints } from '../../runtime/export/gpu-metrics.js';
 import { loadCapture } from '../../runtime/bridge/sources/replay.js';
 
 const root = new URL('../../', import.meta.url);
@@ -15,7 +16,7 @@ const read = (path: string): string => readFileSync(new URL(path, root), 'utf8')
 const table = parse(read('abi/bridge.toml')) as unknown as {
   version: number; magic: string; limits: Record<string, number>;
   type: { code: number; name: string }[]; status: { code: number; name: string }[]; source: { code: number; name: string }[];
-  value_type: { code: number; name: string }[]; sample_kind: { code: number; name: string }[];
+  value_type: { code: number; name: string }[]; sample_kind: { code: number; name: string }[]; stream: { code: number; name: string }[];
 };
 
 /** Constants `export const PREFIX_NAME: type = number;` of a source file. */
@@ -29,7 +30,7 @@ function constants(source: string, prefix: string): Map<string, number> {
 
 const guest = read('assembly/lib/wire/bridge.ts');
 for (const [key, prefix] of [['type', 'BRIDGE_TYPE_'], ['status', 'BRIDGE_STATUS_'], ['source', 'BRIDGE_SOURCE_'],
-  ['value_type', 'BRIDGE_VALUE_TYPE_'], ['sample_kind', 'BRIDGE_SAMPLE_KIND_']] as const) {
+  ['value_type', 'BRIDGE_VALUE_TYPE_'], ['sample_kind', 'BRIDGE_SAMPLE_KIND_'], ['stream', 'BRIDGE_STREAM_']] as const) {
   test(`guest ${key} codes are the table's`, () => {
     assert.deepEqual(constants(guest, prefix), new Map(table[key].map(({ name, code }) => [name, code])));
   });
@@ -37,7 +38,7 @@ for (const [key, prefix] of [['type', 'BRIDGE_TYPE_'], ['status', 'BRIDGE_STATUS
 
 test('guest limits, magic and version are the table\'s', () => {
   const all = constants(guest, 'BRIDGE_');
-  for (const key of ['header_bytes', 'crc_bytes', 'frame_bytes_max', 'payload_bytes_max', 'sample_bytes', 'entity_fixed_bytes', 'text_bytes_max']) {
+  for (const key of ['header_bytes', 'crc_bytes', 'frame_bytes_max', 'payload_bytes_max', 'sample_bytes', 'entity_fixed_bytes', 'text_bytes_max', 'config_bytes_max']) {
     assert.equal(all.get(key), table.limits[key], key);
   }
   assert.equal(all.get('version'), table.version);
@@ -45,11 +46,26 @@ test('guest limits, magic and version are the table\'s', () => {
   assert.equal(table.limits['header_bytes']! + table.limits['payload_bytes_max']! + table.limits['crc_bytes']!, table.limits['frame_bytes_max']);
 });
 
-test('dcgmd knows the fields of the table, in order', () => {
-  const source = read('assembly/services/dcgmd/fields.ts');
-  const found = [...source.matchAll(/^ {2}field\((\d+), BRIDGE_VALUE_TYPE_(\w+), "([^"]+)", "([^"]+)", (\d+), "([^"]*)"\);$/gm)]
-    .map(([, id, type, metric, unit, scale, label]) => ({ id: Number(id), type: type!.toLowerCase(), metric, unit, scale: Number(scale), label }));
-  assert.deepEqual(found, fields.map(({ id, type, metric, unit, scale, label }) => ({ id, type, metric, unit, scale, label })));
+test('guest kinds of failure are the table\'s, and have the names that it gives them', () => {
+  const rows = (table as unknown as { receiver_kind: { code: number; name: string; degraded: boolean }[] }).receiver_kind;
+  const wire = constants(read('assembly/lib/wire/dcgmd.ts'), 'DG_KIND_');
+  assert.deepEqual(wire, new Map([['none', 0], ...rows.map(({ name, code }) => [name, code] as const)]));
+  const named = [...read('assembly/services/dcgmd/kinds.ts').matchAll(/kind == (\d+)\) return "(\w+)"|kind == (\d+) \? "(\w+)"/g)];
+  assert.deepEqual(named.map(([, a, b, c, d]) => [Number(a ?? c), b ?? d]), rows.map(({ code, name }) => [code, name]));
+  const documented = [...read('docs/format/wire-dcgmd.md').matchAll(/^\| (\d+) \| (\w+) \| (yes|no) \|/gm)].map(([, code, name, degrades]) => [Number(code), name, degrades === 'yes']);
+  assert.deepEqual(documented, rows.map(({ code, name, degraded }) => [code, name, degraded]));
+});
+
+test('what a person is shown of a field is a point of the receiver, in the unit of metricsd\'s copy', () => {
+  const smaller: Record<string, [string, number]> = { W: ['mW', 1000], J: ['mJ', 1000], s: ['ms', 1000], '1': ['%', 100] };
+  for (const { id, name, metric, unit, scale, label } of fields) {
+    const point = gpuPoints.find(({ field }) => field === id)!;
+    assert.equal(metric, point.metric, name);
+    const own = gpuMetrics.find((row) => row.name === metric)!.unit;
+    const [copied, factor] = smaller[own] ?? [own, 1];
+    assert.deepEqual([unit, scale], [copied, (point.mul / point.div) * factor], name);
+    for (const pair of label === '' ? [] : [label.split('=')]) if (pair[0]! in point.attributes) assert.equal(pair[1], point.attributes[pair[0]!], name);
+  }
 });
 
 test('selftest expects the fixture\'s temperatures and entities', () => {
@@ -62,7 +78,9 @@ test('selftest expects the fixture\'s temperatures and entities', () => {
   assert.equal(wanted.length, 8);
   assert.deepEqual(found, wanted);
   const series = /const SERIES_EXPECTED: u32 = (\d+);/.exec(source);
-  assert.equal(Number(series?.[1]), capture.samples.filter(({ status }) => status === 0).length);
+  const on = new Set(gpuGroups.filter((group) => group.default === 'enabled').map(({ name }) => name));
+  const watched = new Set(gpuPoints.filter(({ group }) => on.has(group)).map(({ field }) => field));
+  assert.equal(Number(series?.[1]), capture.samples.filter(({ status, fieldId }) => status === 0 && watched.has(fieldId)).length);
 });
 
 /** The scrape that a capture came from, as far as a capture keeps it. */

@@ -32,7 +32,8 @@ const PROTOCOLS: Protocol[] = [
   },
   usual('metricsd', 'MT', 'named'), usual('portd', 'PD', 'named'), usual('keystored', 'KS', 'named'), usual('dsoftbusd', 'DB', 'named'),
   usual('execd', 'EX', 'meaning'), usual('samgrd', 'SM', 'meaning'),
-  usual('bundlemgrd', 'BN', 'prose'), usual('dcgmd', 'DG', 'prose'), usual('policyd', 'PO', 'prose'), usual('rngd', 'RG', 'prose'),
+  usual('bundlemgrd', 'BN', 'prose'), usual('dcgmd', 'DG', 'named'),
+  { ...usual('exportd', 'XP', 'prose'), statuses: /^XP_(?!OP_)(\w+)$/ }, usual('policyd', 'PO', 'prose'), usual('rngd', 'RG', 'prose'),
   usual('timed', 'TM', 'prose', ['FIRED']),
 ];
 /** init-lite's ops are nexus-ipc's, whose dispatcher answers them in every service. */
@@ -102,8 +103,8 @@ test('wire-init: the ops are those of the code', () => {
   assert.deepEqual(sorted(table(textOf(INIT.page), /^\| op \| name \|/)), sorted(known));
 });
 
-test('bridge and control: the types together, and the statuses, are those of the code', () => {
-  const types = ['bridge', 'control'].flatMap((name) => table(textOf(name), /^\| type \| name \|/));
+test('bridge, control and export: the types together, and the statuses, are those of the code', () => {
+  const types = ['bridge', 'control', 'export'].flatMap((name) => table(textOf(name), /^\| type \| name \|/));
   assert.deepEqual(sorted(types), sorted(constants('lib/wire/bridge', /^BRIDGE_TYPE_(\w+)$/)));
   const lines = textOf('bridge').split('\n');
   const at = lines.findIndex((line) => line.startsWith('| status | name |'));

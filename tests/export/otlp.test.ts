@@ -155,14 +155,18 @@ test('the queue is bounded, the oldest waiting goes first, and everything is in 
     init!.signal!.addEventListener('abort', () => { reject(new Error('aborted')); });
   });
   const poster = new Poster('metrics', target, { fetch: hang });
-  for (let i = 0; i < POSTER_LIMITS.requests; i++) poster.post(Uint8Array.of(i));
-  assert.equal(poster.counters.dropped, 0);
+  for (let i = 0; i < POSTER_LIMITS.requests; i++) {
+    assert.equal(poster.hasRoom(1), true);
+    poster.post(Uint8Array.of(i));
+  }
+  assert.deepEqual([poster.counters.dropped, poster.hasRoom(1)], [0, false]);
   poster.post(Uint8Array.of(1));
   assert.equal(poster.counters.dropped, 1);
   poster.post(new Uint8Array(POSTER_LIMITS.bytes + 1));
   assert.equal(poster.counters.dropped, 2);
   await poster.close(10);
-  const { sent, rejected, dropped, queued, queuedBytes } = poster.counters;
+  const { sent, rejected, dropped, queued, queuedBytes, droppedBy } = poster.counters;
+  assert.deepEqual(droppedBy, { queue_full: 1, too_large: 1, gave_up: 0, closed: POSTER_LIMITS.requests });
   assert.deepEqual({ sent, rejected, dropped, queued, queuedBytes }, { sent: 0, rejected: 0, dropped: POSTER_LIMITS.requests + 2, queued: 0, queuedBytes: 0 });
 });
 
@@ -173,9 +177,9 @@ test('a dead collector ends each request after its attempts, and is one line in 
   poster.post(one);
   while (poster.counters.queued > 0) await new Promise((resolve) => { setTimeout(resolve, 2); });
   await poster.close(100);
-  assert.equal(poster.counters.dropped, 1);
+  assert.deepEqual([poster.counters.dropped, poster.counters.droppedBy.gave_up], [1, 1]);
   assert.equal(poster.counters.retries, POSTER_LIMITS.attempts - 1);
-  assert.deepEqual(lines, ['otlp metrics: ECONNREFUSED', `otlp metrics: gave up after ${POSTER_LIMITS.attempts} attempts: ECONNREFUSED`]);
+  assert.deepEqual(lines, ['otlp metrics: ECONNREFUSED', `otlp metrics: dropped a request: gave up after ${POSTER_LIMITS.attempts} attempts: ECONNREFUSED`]);
 });
 
 test('Retry-After in seconds, as a date, and as nonsense', () => {

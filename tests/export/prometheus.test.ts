@@ -13,7 +13,7 @@ import { dcgmFamilies } from '../../runtime/export/prometheus/dcgm-names.js';
 import { buildFamilies, type Family } from '../../runtime/export/prometheus/families.js';
 import { labelName, metricName, unitSuffix } from '../../runtime/export/prometheus/names.js';
 import { formatOf, renderPage } from '../../runtime/export/prometheus/render.js';
-import { PARTS_MAX, Store } from '../../runtime/export/prometheus/store.js';
+import { Store } from '../../runtime/export/prometheus/store.js';
 import { ROOT } from '../../scripts/lib/paths.js';
 import { GPU0, NOW_NS, gpuRequest, type TestMetric } from './requests.js';
 
@@ -53,7 +53,7 @@ test('families: labels, target_info, types; duplicates, deltas and type conflict
   const power = byName.get('hw_power_watts')!.samples[0]!;
   assert.equal(power.value, 70);
   assert.deepEqual(power.labels, {
-    hw_gpu_index: '0', hw_id: 'GPU-0000', hw_type: 'gpu', otel_scope_name: 'vigil/dcgm', otel_scope_version: '1', vigil_source: 'replay',
+    hw_gpu_index: '0', hw_id: 'GPU-0000', hw_type: 'gpu', otel_scope_name: 'vigil/dcgm', otel_scope_version: '1', source: 'replay',
   });
   assert.equal(byName.get('hw_gpu_memory_usage_bytes')!.type, 'gauge');
   assert.equal(byName.get('target_info')!.samples[0]!.labels.hw_model, 'NVIDIA H100 80GB HBM3');
@@ -83,29 +83,21 @@ test('promtool accepts the page', { skip: promtool ? false : 'promtool is not in
   assert.equal(judged.status, 0, judged.stderr);
 });
 
-test('a scrape is shown whole or not at all, and old points go', () => {
+test('the newest scrape is shown, and old points go, with resources that have none left', () => {
   const store = new Store();
   const rows = (value: number, timeNs: bigint): Resource[] => resources({ name: 'hw.power', unit: 'W', points: [{ value, timeNs }] });
-  const shown = (now = NOW_NS): number[] => store.shown('gpu', now, 1000n).flatMap((r) => r.scopes.flatMap((s) => s.metrics.flatMap((m) => m.points.map((p) => Number(p.value)))));
-  const part = (scrape: bigint, at: number, parts: number, value: number, timeNs = NOW_NS): boolean => store.take({ stream: 'gpu', scrape, part: at, parts, resources: rows(value, timeNs) });
-  assert.equal(part(1n, 0, 2, 10), false);
-  assert.deepEqual(shown(), []);
-  assert.equal(part(1n, 1, 2, 11), true);
-  assert.deepEqual(shown(), [10, 11]);
-  assert.equal(part(1n, 1, 2, 12), false); // complete already
-  assert.equal(part(0n, 0, 1, 13), false); // older
-  assert.equal(part(2n, 1, 1, 14), false); // no such part
-  assert.equal(part(2n, 0, PARTS_MAX + 1, 14), false);
-  assert.equal(store.state('gpu').refused, 4);
-  part(3n, 0, 2, 20);
-  assert.deepEqual(shown(), [10, 11]); // the unfinished one is not mixed in
-  assert.equal(part(4n, 0, 1, 30, NOW_NS + 5n), true);
-  assert.deepEqual([shown(NOW_NS + 1005n), shown(NOW_NS + 1006n)], [[30], []]);
+  const shown = (now = NOW_NS): Resource[] => store.shown('gpu', now, 1000n);
+  const values = (now = NOW_NS): number[] => shown(now).flatMap((r) => r.scopes.flatMap((s) => s.metrics.flatMap((m) => m.points.map((p) => Number(p.value)))));
+  assert.deepEqual([values(), store.state('gpu').newestNs], [[], 0n]);
+  store.take('gpu', [...rows(10, NOW_NS), ...rows(11, NOW_NS - 900n)]);
+  assert.deepEqual(values(), [10, 11]);
+  assert.deepEqual([values(NOW_NS + 101n), shown(NOW_NS + 101n).length], [[10], 1]);
+  store.take('gpu', rows(30, NOW_NS + 5n));
+  store.take('self', rows(50, NOW_NS));
+  assert.deepEqual([values(NOW_NS + 1005n), values(NOW_NS + 1006n)], [[30], []]);
   assert.deepEqual([store.state('gpu').scrapes, store.state('gpu').newestNs], [2, NOW_NS + 5n]);
-  store.restart();
-  assert.equal(part(1n, 0, 1, 40), true);
   store.clear();
-  assert.deepEqual(shown(), []);
+  assert.deepEqual([values(), store.state('gpu').newestNs, store.state('gpu').scrapes], [[], 0n, 2]);
 });
 
 test('dcgm-exporter names: the label names, units and values of its own page come back', () => {
@@ -125,8 +117,15 @@ test('dcgm-exporter names: the label names, units and values of its own page com
   const { labels } = byName.get('DCGM_FI_DEV_GPU_TEMP')!;
   assert.deepEqual(labels, {
     gpu: '0', UUID: 'GPU-0000', pci_bus_id: '00000000:53:00.0', device: 'nvidia0', modelName: 'NVIDIA H100 80GB HBM3', Hostname: 'gpu-node-1',
-    DCGM_FI_DRIVER_VERSION: '580.105.08', vigil_source: 'replay',
+    DCGM_FI_DRIVER_VERSION: '580.105.08', source: 'replay',
   });
+});
+
+test('an instance has its board\'s UUID and index, and its own id', () => {
+  const attributes = { ...GPU0, 'hw.id': 'GPU-0000/gi7', 'hw.gpu.mig.instance_id': '7' };
+  const [family] = dcgmFamilies(decodeMetrics(gpuRequest([{ attributes, metrics: [{ name: 'hw.power', unit: 'W', points: [{ value: 9 }] }] }])));
+  const { labels } = family!.samples[0]!;
+  assert.deepEqual([labels.UUID, labels.gpu, labels.device, labels.GPU_I_ID], ['GPU-0000', '0', 'nvidia0', '7']);
 });
 
 test('XID under its old name is the code seen last', () => {

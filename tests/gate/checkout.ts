@@ -9,7 +9,10 @@ import type { TestContext } from 'node:test';
 import { ROOT } from '../../scripts/lib/paths.js';
 
 /** What the scripts need to run: our sources and tables, not the build. */
-const COPIED = ['scripts', 'boot', 'markers', 'abi', 'image', 'runtime/bridge', 'runtime/crash', 'runtime/nbd', 'runtime/node', 'tests/fixtures', 'package.json', 'tsconfig.json'];
+const COPIED = [
+  'scripts', 'boot', 'markers', 'abi', 'image', 'runtime/attribution', 'runtime/bridge', 'runtime/config', 'runtime/crash', 'runtime/export',
+  'runtime/nbd', 'runtime/node', 'runtime/up', 'runtime/web', 'tests/fixtures', 'package.json', 'tsconfig.json',
+];
 const SCRIPT_TIMEOUT_MS = 60_000;
 
 export interface Ran {

@@ -26,18 +26,23 @@ const DEVICES = [
   '-chardev socket,id=control,path=/d/control.sock,server=on,wait=off',
   '-device virtserialport,bus=vser.0,nr=3,chardev=control,name=org.vigil.control',
 ].join(' ');
+/** In real time QEMU looks for a bridge that went; the gate does not. */
+const RUN_DEVICES = DEVICES.replace('path=/d/dcgm.sock', 'path=/d/dcgm.sock,reconnect=1');
 const TAIL = '-kernel K -initrd B -append A';
 const GDB = '-S -chardev socket,id=gdb,path=/d/gdb.sock,server=on,wait=off -gdb chardev:gdb';
 
 test('the argv of each machine is exactly this', () => {
   assert.equal(line({}), `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${DEVICES} ${TAIL}`);
   assert.equal(line({ transport: 'legacy' }), `${HEAD} -global virtio-mmio.force-legacy=true ${ICOUNT} ${PTY} ${DEVICES} ${TAIL}`);
-  assert.equal(line({ mode: 'run', console: 'monitor' }), `${HEAD} -global virtio-mmio.force-legacy=false ${MONITOR} ${DEVICES} ${TAIL}`);
+  assert.equal(line({ mode: 'run', console: 'monitor' }), `${HEAD} -global virtio-mmio.force-legacy=false ${MONITOR} ${RUN_DEVICES} ${TAIL}`);
   assert.equal(line({ mode: 'gdb' }), `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${DEVICES} ${GDB} ${TAIL}`);
   assert.equal(
     line({ consoleLog: '/l,og' }),
     `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY.replace('signal=off', 'signal=off,logfile=/l,,og')} ${DEVICES} ${TAIL}`,
   );
+  const [waiting, export_] = ['export.sock,server=on,wait=on', 'export.sock,server=on,wait=off'];
+  assert.equal(line({ waitForExport: true }), line({}).replace(export_, waiting));
+  assert.notEqual(line({ waitForExport: true }), line({}));
   const disk = '-device virtio-blk-device,drive=state,bus=virtio-mmio-bus.2,werror=report,rerror=report';
   const front = `${HEAD} -global virtio-mmio.force-legacy=false ${ICOUNT} ${PTY} ${DEVICES}`;
   assert.equal(
@@ -63,6 +68,7 @@ test('the boot arguments have a fixed order, and refuse what the format cannot c
   assert.equal(all, `profile=proof nonce=${nonce} bundle=${bundle} idle=poll recipe=gpu mutant=7 diag=on`);
   const seeded = bootArgs({ ...base, minutes: 60, round: '0000000a', seed: '00000001' });
   assert.equal(seeded, `profile=proof nonce=${nonce} bundle=${bundle} idle=poll seed=00000001 round=0000000a minutes=60`);
+  assert.equal(bootArgs({ ...base, exportMs: 1000 }), `profile=proof nonce=${nonce} bundle=${bundle} idle=poll export_ms=1000`);
   assert.throws(() => bootArgs({ ...base, nonce: 'XYZ' }), /nonce/);
   assert.throws(() => bootArgs({ ...base, bundle: 'short' }), /SHA-256/);
   assert.throws(() => bootArgs({ ...base, recipe: 'a b' }), /bad character/);

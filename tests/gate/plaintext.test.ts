@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a boot leaves on the host holds none of its secrets: the proof boots once on a kept disk, then every byte of the image and of the
-// run's files (console as read and as received, ledger, reports) is searched for the planted redaction secret and for what the proofs give
+// run's files (console as read and as received, exported telemetry, ledger, reports) is searched for the planted redaction secret and for what the proofs give
 // keystored. The texts come from the proofs' own sources. A mutant whose keystored stores plaintext shows that the search finds.
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -52,13 +52,14 @@ function found({ files }: Left): string[] {
   });
 }
 
-test('no secret of the proof is on the disk, in the console\'s log or in what came over the wire', async (t) => {
+test('no secret of the proof is on the disk, in the console\'s log, in exported telemetry or in what came over the wire', async (t) => {
   if (!existsSync(join(ROOT, 'build/image/bundle.vgb'))) return t.skip('no image was built');
   const after = await left(t);
   assert.equal(after.ran.exitCode, 0, after.ran.verdict);
   // The search sees what is there: keys on the disk, lines in the log.
   assert.ok(after.files.get('disk')!.includes('/state/keystore/root') && after.files.get('disk')!.includes('proof.scope'), 'the disk was written');
   assert.ok(after.files.get('uart.raw.log')!.includes('keystored: ready'), 'the log was kept');
+  assert.ok(after.files.get('exported.bin')!.includes('selftest.export') && after.files.get('exported.bin')!.includes('policyd.audit'), 'telemetry was exported');
   assert.deepEqual(found(after), []);
 });
 

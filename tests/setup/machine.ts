@@ -74,13 +74,13 @@ export class Machine {
   }
 
   /** Runs one of our scripts here. `unprivileged` runs it as nobody when the tests themselves run as root. */
-  run(script: string, args: string[] = [], options: { unprivileged?: boolean } = {}): Outcome {
+  run(script: string, args: string[] = [], options: { unprivileged?: boolean; env?: Record<string, string> } = {}): Outcome {
     const asNobody = options.unprivileged === true && process.getuid?.() === 0;
     const answer = spawnSync(process.execPath, [join(this.checkout, 'scripts', script), ...args], {
       cwd: this.checkout,
       encoding: 'utf8',
       timeout: 20_000,
-      env: { PATH: this.bin, HOME: this.root },
+      env: { PATH: this.bin, HOME: this.root, ...options.env },
       ...(asNobody ? { uid: NOBODY, gid: NOBODY } : {}),
     });
     return { code: answer.status, stderr: answer.stderr, stdout: answer.stdout };

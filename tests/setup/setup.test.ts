@@ -62,6 +62,49 @@ test('fetches fresh package lists once when the first install cannot find its fi
   machine.dispose();
 });
 
+test('with CI=true the peers of tests are unpacked below build, nothing is installed, and a failure is one line that stops nothing', () => {
+  const machine = new Machine();
+  machine.complete();
+  machine.program('google-chrome');
+  machine.program('apt-get', 'echo "$@" >> $CHECKOUT/apt-calls; : > prometheus_2.42.0_amd64.deb');
+  machine.program('dpkg-deb', `[ "$1 $2" = "-x prometheus_2.42.0_amd64.deb" ] || exit 9; /bin/mkdir -p "$3/usr/bin"
+    for p in prometheus promtool; do printf "#!/bin/sh\\n" > "$3/usr/bin/$p"; /bin/chmod +x "$3/usr/bin/$p"; done`);
+  assert.deepEqual(machine.run('setup.mjs', ['--test']), { code: 0, stderr: '', stdout: '' });
+  const outcome = machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } });
+  assert.equal(outcome.code, 0, outcome.stderr);
+  assert.match(outcome.stderr, /setup: done\n$/);
+  assert.equal(readFileSync(machine.file('apt-calls'), 'utf8'), 'download prometheus\n');
+  assert.ok(existsSync(machine.file('build/peers/usr/bin/promtool')));
+  assert.ok(!existsSync(machine.file('build/peers/prometheus_2.42.0_amd64.deb')));
+  assert.equal(machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } }).stderr, '', 'once is enough');
+  rmSync(machine.file('build/peers'), { recursive: true });
+  machine.program('apt-get', 'echo "E: no network"; exit 100');
+  const without = machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } });
+  assert.equal(without.code, 0);
+  assert.match(without.stderr, /^setup: no Prometheus \(apt-get download prometheus failed\): tests against Prometheus are skipped by name$/m);
+  machine.dispose();
+});
+
+test('with CI=true a browser is installed where none is, and a failure is one line that stops nothing', () => {
+  const machine = new Machine();
+  machine.complete();
+  for (const name of ['prometheus', 'promtool']) machine.program(name);
+  machine.program('sudo', 'exit 1');
+  machine.program('apt-cache', 'echo "  Candidate: 1.0"');
+  machine.program('apt-get', 'echo "E: no network"; exit 100');
+  const without = machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } });
+  assert.equal(without.code, 0, without.stderr);
+  assert.match(without.stderr, /^setup: no Chromium \(.+\): tests of the page in a browser are skipped by name\nsetup: done\n$/m);
+  if (process.getuid?.() === 0) {
+    machine.program('apt-get', 'echo "$@" >> $CHECKOUT/apt-calls; printf "#!/bin/sh\\n" > $BIN/chromium; /bin/chmod +x $BIN/chromium');
+    assert.match(machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } }).stderr, /^setup: done\n$/m);
+    assert.match(readFileSync(machine.file('apt-calls'), 'utf8'), /^install -y --no-install-recommends chromium /);
+  }
+  machine.program('chromium');
+  assert.equal(machine.run('setup.mjs', ['--test'], { env: { CI: 'true' } }).stderr, '', 'once is enough');
+  machine.dispose();
+});
+
 test('runs npm ci when the lock changed, with the compilers that node-pty needs', () => {
   const machine = new Machine();
   machine.complete();

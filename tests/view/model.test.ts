@@ -4,13 +4,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import stringWidth from 'string-width';
 import { readLadder } from '../../scripts/gate/ladder.js';
-import { gpuTable } from '../../scripts/view/gpu-table.js';
+import { decodeMetrics } from '../../runtime/export/otlp/model.js';
+import { CAUSES } from '../../runtime/up/lifecycle.js';
+import { unitsOf } from '../../scripts/view/fleet.js';
 import { actionOf } from '../../scripts/view/keys.js';
 import {
   awaited, CONSOLE_ROWS_MAX, initialState, LOG_ROWS_MAX, reduce, TABS, type LogRow, type SeriesRow, type ViewEvent, type ViewState,
 } from '../../scripts/view/model.js';
 import { COLUMNS_MIN, render, ROWS_MIN } from '../../scripts/view/render.js';
+import type { Glance } from '../../scripts/view/up-model.js';
+import { GPU0, gpuRequest } from '../export/requests.js';
 
+const glance: Glance = {
+  atMs: 0, guest: { kind: 'up', sinceMs: 0, why: '', untilMs: 0 }, boots: 1, restarts: Object.fromEntries(CAUSES.map((cause) => [cause, 0])) as Glance['restarts'],
+  source: { label: 'replay', name: 'ready', detail: '' }, ready: { ready: true, why: 'ok' }, url: 'http://127.0.0.1:9400/', scrapes: 1, points: 8,
+  newestMs: 0, units: [], receiver: null, collector: 'not configured',
+};
 const ladder = readLadder('proof', 'modern');
 const plain = (state: ViewState, columns = 100, rows = 30): string => render(state, { columns, rows, colour: false }).join('\n');
 const after = (...events: ViewEvent[]): ViewState => events.reduce(reduce, initialState());
@@ -98,19 +107,16 @@ test('console lines are bounded', () => {
   assert.equal(state.consoleDropped, 5);
 });
 
-test('the GPU table: one row a device in numeric order, cells from the series, the source as labelled', () => {
-  const table = gpuTable([gauge(10, 31n, 'replay'), gauge(2, 30n, 'replay'), gauge(1, 29n, null)]);
-  assert.deepEqual(table.rows.map((row) => [row.device, row.source, row.cells[0]]), [
-    ['1', 'unlabelled', '29'], ['2', 'replay', '30'], ['10', 'replay', '31'],
-  ]);
-  assert.deepEqual(table.headings, ['temperature C']);
-});
-
 test('the GPU view says replay in its heading and in every row', () => {
-  const rows = Array.from({ length: 8 }, (_, gpu) => gauge(gpu, 30n, 'replay'));
-  const text = plain(running({ kind: 'tab', tab: 'gpus' }, { kind: 'series', rows }));
-  assert.match(text, /source: replay \(recorded values/);
-  assert.equal(text.match(/^\d +replay +30$/gm)?.length, 8);
+  const requests = Array.from({ length: 8 }, (_, gpu) => ({
+    attributes: { ...GPU0, 'hw.gpu.index': String(gpu), 'hw.id': `GPU-${gpu}` },
+    metrics: [{ name: 'hw.temperature', points: [{ value: 30 + gpu, attributes: { 'hw.sensor_location': 'gpu' } }] }],
+  }));
+  const shown = { ...glance, units: unitsOf(decodeMetrics(gpuRequest(requests))) };
+  const text = plain(running({ kind: 'tab', tab: 'gpus' }, { kind: 'up', event: { kind: 'glance', glance: shown } }));
+  assert.match(text, /source: REPLAY \(recorded values, not this machine's GPUs\)/);
+  assert.equal(text.match(/^\d +replay .*3\d /gm)?.length, 8, text);
+  assert.match(plain(running({ kind: 'tab', tab: 'gpus' })), /no GPU yet/);
 });
 
 test('control characters from the guest never reach the terminal', () => {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { encodeFrame, FrameDecoder } from '../../runtime/bridge/codec.js';
-import { REPLY_BIT, typeCode } from '../../runtime/bridge/protocol.js';
+import { REPLY_BIT, statusCode, typeCode } from '../../runtime/bridge/protocol.js';
 import { fnv1a64 } from '../../scripts/lib/abi.js';
 import type { ViewEvent } from '../../scripts/view/model.js';
 import { logRow, pollControl, senderNames } from '../../scripts/view/poll.js';
@@ -97,6 +97,7 @@ function guest(socketPath: string): Promise<Server> {
           [typeCode('logs'), () => logs(asked.readBigUInt64LE(0))],
           [typeCode('series'), () => Buffer.concat([Buffer.from([0]), page(0xffff_ffff, record(2, 'g', '', 1n, 1n))])],
           [typeCode('status'), () => Buffer.alloc(12)],
+          [typeCode('history'), () => Buffer.from([statusCode('unavailable')])],
         ]);
         const payload = answers.get(type)!();
         socket.write(encodeFrame({ type: type | REPLY_BIT, nonce, payload, wallNs: 0n, monoNs: 0n }));

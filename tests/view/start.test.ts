@@ -22,10 +22,11 @@ test('proves, then shows the running image until Ctrl-C', { timeout: 3 * PROOF_M
     await terminal.until(/\d+ records; logd dropped|\d+ records, \d+ older/, ANSWER_MS);
     await terminal.until(/info {2}metricsd/, ANSWER_MS);
     terminal.press('3');
-    await terminal.until(/^dcgmd +gauge +hw\.temperature +\d+/m, ANSWER_MS);
+    await terminal.until(/^dcgmd +gauge +hw\.[a-z.]+ +\d+/m, ANSWER_MS);
     terminal.press('4');
-    const gpus = await terminal.until(/source: replay/, ANSWER_MS);
-    assert.equal(gpus.match(/^\d +replay +\d\d /gm)?.length, 8, gpus);
+    const gpus = await terminal.until(/source: REPLAY(.|\n)*^7 +replay /m, ANSWER_MS);
+    assert.equal(gpus.match(/^\d +replay .* \d+% /gm)?.length, 8, gpus);
+    await terminal.until(/sparklines: windows of 10 s/, 3 * ANSWER_MS);
     terminal.press('5');
     const before = await terminal.until(/service logd +up, started 1x/, ANSWER_MS);
     assert.match(before, /port org\.vigil\.dcgm +connected/);

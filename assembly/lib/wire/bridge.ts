@@ -16,6 +16,7 @@ export const BRIDGE_PAYLOAD_BYTES_MAX: u32 = 16348;
 export const BRIDGE_SAMPLE_BYTES: u32 = 32;
 export const BRIDGE_ENTITY_FIXED_BYTES: u32 = 12;
 export const BRIDGE_TEXT_BYTES_MAX: u32 = 64;
+export const BRIDGE_CONFIG_BYTES_MAX: u32 = 4096;
 
 export const BRIDGE_TYPE_CONNECT: u8 = 0x01;
 export const BRIDGE_TYPE_START_EMBEDDED: u8 = 0x02;
@@ -24,10 +25,15 @@ export const BRIDGE_TYPE_WATCH: u8 = 0x04;
 export const BRIDGE_TYPE_LATEST_VALUES: u8 = 0x05;
 export const BRIDGE_TYPE_VERSION: u8 = 0x06;
 export const BRIDGE_TYPE_CLOSE: u8 = 0x07;
+export const BRIDGE_TYPE_CONFIG: u8 = 0x08;
 export const BRIDGE_TYPE_LOGS: u8 = 0x20;
 export const BRIDGE_TYPE_SERIES: u8 = 0x21;
 export const BRIDGE_TYPE_STATUS: u8 = 0x22;
 export const BRIDGE_TYPE_HISTORY: u8 = 0x23;
+export const BRIDGE_TYPE_HELLO: u8 = 0x30;
+export const BRIDGE_TYPE_METRICS: u8 = 0x31;
+export const BRIDGE_TYPE_TRACES: u8 = 0x32;
+export const BRIDGE_TYPE_LOG_RECORDS: u8 = 0x33;
 
 export const BRIDGE_STATUS_OK: u8 = 0;
 export const BRIDGE_STATUS_UNAVAILABLE: u8 = 1;
@@ -46,6 +52,9 @@ export const BRIDGE_SOURCE_REPLAY: u8 = 1;
 export const BRIDGE_SOURCE_STUB: u8 = 2;
 export const BRIDGE_SOURCE_DCGM: u8 = 3;
 export const BRIDGE_SOURCE_NVML: u8 = 4;
+/** Whose metrics a frame of the export port carries. */
+export const BRIDGE_STREAM_GPU: u8 = 1;
+export const BRIDGE_STREAM_SELF: u8 = 2;
 /** What a sample's value is, in its bytes 12 to 15: a level, cumulative, per second, or the newest code. */
 export const BRIDGE_SAMPLE_KIND_GAUGE: u32 = 0;
 export const BRIDGE_SAMPLE_KIND_COUNTER: u32 = 1;

@@ -12,7 +12,8 @@ import { bench } from "./bench";
 import { bus_proofs } from "./bus";
 import { crashrec_proofs } from "./crashrec";
 import { crash_proofs, exec_proofs } from "./exec";
-import { gpu_proofs } from "./gpu";
+import { export_proofs } from "./export";
+import { gpu_proofs, gpu_restart_proofs } from "./gpu";
 import { invalid_only } from "./invalid";
 import { ipc_proofs } from "./ipc";
 import { failedChecks } from "./lib";
@@ -61,6 +62,8 @@ function proofs(): void {
   exec_proofs();
   bus_proofs();
   gpu_proofs();
+  export_proofs();
+  gpu_restart_proofs();
   restart_proofs();
 }
 

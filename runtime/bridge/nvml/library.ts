@@ -41,6 +41,10 @@ const FUNCTIONS = {
   nvmlDeviceGetRemappedRows: ['dev', 'out', 'out', 'out', 'out'],
   nvmlDeviceGetMigMode: ['dev', 'out', 'out'],
   nvmlDeviceGetFieldValues: ['dev', 'int', 'out'],
+  nvmlDeviceGetHandleByUUID: ['text', 'out'],
+  nvmlDeviceGetDeviceHandleFromMigDeviceHandle: ['dev', 'out'],
+  nvmlDeviceGetGpuInstanceId: ['dev', 'out'],
+  nvmlDeviceGetComputeInstanceId: ['dev', 'out'],
 } as const satisfies Record<string, readonly string[]>;
 
 export type NvmlFunction = keyof typeof FUNCTIONS;

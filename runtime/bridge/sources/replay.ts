@@ -80,22 +80,26 @@ export class ReplaySource extends TimelineSource {
   protected entitiesAt(): readonly Entity[] { return this.capture.entities; }
 
   protected cell(entity: EntityRef, field: CatalogField, elapsedMs: number, nowUs: bigint): Sample {
-    const frame = this.frameAt(elapsedMs);
+    const { frame, playedUs } = this.frameAt(elapsedMs);
     const recorded = frame.cells.get(key(entity, entity.id, field.id));
     const place = { group: entity.group, entityId: entity.id, fieldId: field.id, type: valueType(field.type) };
     if (recorded === undefined) return { ...place, status: DCGM_NO_DATA, tsUs: 0n, value: blankOf(field.type) };
     const value = recorded.type === 'double' ? Number(recorded.value) : BigInt(recorded.value);
-    return { ...place, type: valueType(recorded.type), status: recorded.status, tsUs: BigInt(recorded.tsUs) + nowUs - frame.atUs, value };
+    // A value is as old as it was when it was read. An event keeps its instant, once in each round, so that it is one event.
+    const age = field.kind === 'last' ? playedUs - BigInt(recorded.tsUs) : frame.atUs - BigInt(recorded.tsUs);
+    return { ...place, type: valueType(recorded.type), status: recorded.status, tsUs: nowUs - age, value };
   }
 
-  /** The frame that an elapsed time falls into; after the last one, for as long as the one before lasted, it begins again. */
-  private frameAt(elapsedMs: number): Frame {
+  /** The frame that an elapsed time falls into, and the recorded instant that is played: after the last frame, for as long as the one
+   *  before lasted, it begins again. */
+  private frameAt(elapsedMs: number): { frame: Frame; playedUs: bigint } {
     const [first, ...rest] = this.frames as [Frame, ...Frame[]];
+    const elapsedUs = BigInt(Math.floor(elapsedMs * 1000));
     const last = rest.at(-1);
-    if (last === undefined) return first;
+    if (last === undefined) return { frame: first, playedUs: first.atUs + elapsedUs };
     const step = last.atUs - (rest.at(-2) ?? first).atUs;
-    const at = first.atUs + (BigInt(Math.floor(elapsedMs * 1000)) % (last.atUs + step - first.atUs));
-    return this.frames.findLast(({ atUs }) => atUs <= at) ?? first;
+    const playedUs = first.atUs + (elapsedUs % (last.atUs + step - first.atUs));
+    return { frame: this.frames.findLast(({ atUs }) => atUs <= playedUs) ?? first, playedUs };
   }
 }
 

@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP side: /metrics, /-/healthy, /-/ready, /health and pages that others add. Loopback unless told otherwise.
 // Invariant: health and readiness are asked of the caller each time, never remembered; a page that fails is a 500 with its reason logged,
-// not a half page. Limits: HTTP_LIMITS; a request body is never read.
+// not a half page. Limits: HTTP_LIMITS; a request body is never read. A page of GZIP_BYTES_MIN and more is compressed for whoever asks.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import { Authenticator } from './auth.js';
 import type { WebConfig } from './web-config.js';
 
 export const HTTP_LIMITS = { headersMs: 10_000, requestMs: 30_000, connections: 64, headerBytes: 16 << 10 } as const;
+
+const GZIP_BYTES_MIN = 1024;
+const compress = promisify(gzip);
+
+/** Whether an Accept-Encoding header takes gzip. */
+export function acceptsGzip(header: string | undefined): boolean {
+  const ranges = (header ?? '').split(',').map((range) => range.trim().split(/\s*;\s*/));
+  const found = ranges.find(([name]) => name?.toLowerCase() === 'gzip');
+  return found !== undefined && !found.some((part) => /^q=0(\.0*)?$/.test(part));
+}
 
 export interface Answer { readonly status: number; readonly type: string; readonly body: string }
 /** A page by its path; `query` and headers as they came. */
@@ -60,10 +72,13 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
         log(`http: ${request.url ?? ''}: ${(error as Error).message}`);
         return [plain(500, 'this page failed; see the log'), {}];
       })
-      .then(([answer, more]) => {
-        const body = Buffer.from(answer.body);
+      .then(async ([answer, more]) => {
+        const whole = Buffer.from(answer.body);
+        const zipped = whole.length >= GZIP_BYTES_MIN && acceptsGzip(String(request.headers['accept-encoding'] ?? ''));
+        const body = zipped ? await compress(whole) : whole;
         response.writeHead(answer.status, {
           ...SECURITY, ...options.web.headers, ...more, 'content-type': answer.type, 'content-length': body.length,
+          vary: 'accept, accept-encoding', ...(zipped ? { 'content-encoding': 'gzip' } : {}),
         });
         response.end(request.method === 'HEAD' ? undefined : body);
       })

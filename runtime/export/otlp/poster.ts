@@ -14,10 +14,14 @@ export const POSTER_LIMITS = {
   requests: 256, bytes: 16 << 20, attempts: 8, backoffFirstMs: 500, backoffMaxMs: 30_000, retryAfterMaxMs: 60_000, responseBytes: 64 << 10,
 } as const;
 
-/** What became of the requests of a signal, and of the points, spans or records in them. */
+/** Why a request was dropped. */
+export const DROP_REASONS = ['queue_full', 'too_large', 'gave_up', 'closed'] as const;
+export type DropReason = (typeof DROP_REASONS)[number];
+
+/** What became of the requests of a signal, and of the points, spans or records in them. `dropped` is the sum of `droppedBy`. */
 export interface PosterCounters {
   sent: number; rejected: number; dropped: number; retries: number; rejectedItems: number; lastError: string;
-  queued: number; queuedBytes: number;
+  queued: number; queuedBytes: number; readonly droppedBy: Record<DropReason, number>;
 }
 
 interface Waiting { readonly bytes: Uint8Array; attempts: number }
@@ -38,18 +42,35 @@ export interface PosterOptions {
 export class Poster {
   readonly counters: PosterCounters = {
     sent: 0, rejected: 0, dropped: 0, retries: 0, rejectedItems: 0, lastError: '', queued: 0, queuedBytes: 0,
+    droppedBy: { queue_full: 0, too_large: 0, gave_up: 0, closed: 0 },
   };
   private readonly queue: Waiting[] = [];
   private running: Promise<void> | null = null;
   private readonly stop = new AbortController();
+  private sentAtMs = -Infinity;
   private wake: (() => void) | null = null;
 
   constructor(private readonly signal: Signal, private readonly target: Target, private readonly options: PosterOptions = {}) {}
 
+  /** Whether a request of this size fits without another being dropped for it. */
+  hasRoom(sizeBytes: number): boolean {
+    const { queued, queuedBytes } = this.counters;
+    return !this.stop.signal.aborted && queued < POSTER_LIMITS.requests && queuedBytes + sizeBytes <= POSTER_LIMITS.bytes;
+  }
+
+  /** ms since the collector last took a request; Infinity before the first. */
+  sinceSentMs(): number {
+    return performance.now() - this.sentAtMs;
+  }
+
   /** Queues one encoded request; returns at once. */
   post(bytes: Uint8Array): void {
-    if (this.stop.signal.aborted || bytes.length > POSTER_LIMITS.bytes) {
-      this.drop('the exporter is closed or the request is too large');
+    if (this.stop.signal.aborted) {
+      this.drop('closed', 'the exporter is closed');
+      return;
+    }
+    if (bytes.length > POSTER_LIMITS.bytes) {
+      this.drop('too_large', `${bytes.length} bytes`);
       return;
     }
     this.queue.push({ bytes, attempts: 0 });
@@ -59,7 +80,7 @@ export class Poster {
       const at = this.running !== null && this.queue.length > 1 ? 1 : 0;
       const [old] = this.queue.splice(at, 1);
       this.counters.queuedBytes -= old!.bytes.length;
-      this.drop('the queue is full');
+      this.drop('queue_full', 'the queue is full');
     }
     this.counters.queued = this.queue.length;
     this.running ??= this.run().finally(() => { this.running = null; });
@@ -76,13 +97,14 @@ export class Poster {
     await this.running;
     for (const { bytes } of this.queue.splice(0)) {
       this.counters.queuedBytes -= bytes.length;
-      this.drop('closed before it was sent');
+      this.drop('closed', 'closed before it was sent');
     }
     this.counters.queued = 0;
   }
 
-  private drop(why: string): void {
+  private drop(reason: DropReason, why: string): void {
     this.counters.dropped++;
+    this.counters.droppedBy[reason]++;
     this.complain(`dropped a request: ${why}`);
   }
 
@@ -114,14 +136,18 @@ export class Poster {
   private settle(outcome: Outcome): void {
     if (outcome.kind === 'sent') {
       this.counters.sent++;
+      this.sentAtMs = performance.now();
       this.counters.rejectedItems += outcome.rejectedItems;
       if (outcome.rejectedItems > 0) this.complain(`${outcome.rejectedItems} refused: ${outcome.message}`);
       else this.counters.lastError = '';
       return;
     }
-    if (outcome.kind === 'final') this.counters.rejected++;
-    else this.counters.dropped++;
-    this.complain(outcome.kind === 'final' ? outcome.message : `gave up after ${POSTER_LIMITS.attempts} attempts: ${outcome.message}`);
+    if (outcome.kind === 'again') {
+      this.drop('gave_up', `gave up after ${POSTER_LIMITS.attempts} attempts: ${outcome.message}`);
+      return;
+    }
+    this.counters.rejected++;
+    this.complain(outcome.message);
   }
 
   private waitMs(attempts: number, afterMs: number | undefined): number {

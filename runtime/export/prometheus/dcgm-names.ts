@@ -6,7 +6,7 @@
 import { catalogField } from '../../bridge/catalog.js';
 import { gpuMetrics, gpuPoints, type GpuPoint } from '../gpu-metrics.js';
 import type { Attributes, Point, Resource } from '../otlp/model.js';
-import type { Family } from './families.js';
+import { SOURCE_LABEL, type Family } from './families.js';
 
 const XID_METRIC = 'hw.gpu.xid.errors';
 const STATUS_METRIC = 'hw.status';
@@ -16,7 +16,7 @@ const LABELS: readonly (readonly [label: string, attribute: string])[] = [
   ['gpu', 'hw.gpu.index'], ['UUID', 'hw.id'], ['pci_bus_id', 'hw.gpu.pci.bdf'], ['modelName', 'hw.model'], ['Hostname', 'host.name'],
   ['DCGM_FI_DRIVER_VERSION', 'hw.driver_version'], ['GPU_I_ID', 'hw.gpu.mig.instance_id'], ['GPU_I_PROFILE', 'hw.gpu.mig.profile'],
   ['nvswitch', 'hw.switch.index'], ['namespace', 'k8s.namespace.name'], ['pod', 'k8s.pod.name'], ['container', 'k8s.container.name'],
-  ['hpc_job', 'hpc.job'], ['vigil_source', 'vigil.source'],
+  ['hpc_job', 'hpc.job.id'], [SOURCE_LABEL, 'vigil.source'],
 ];
 
 function labelsOf(resource: Attributes, point: Attributes): Record<string, string> {
@@ -25,6 +25,8 @@ function labelsOf(resource: Attributes, point: Attributes): Record<string, strin
     const value = point.get(attribute) ?? resource.get(attribute);
     if (value !== undefined) labels[label] = String(value);
   }
+  // An instance's own id is behind its board's: GPU-.../gi7.
+  if (labels.UUID !== undefined) labels.UUID = labels.UUID.split('/')[0]!;
   if (labels.gpu !== undefined) labels.device = `nvidia${labels.gpu}`;
   return labels;
 }
@@ -50,11 +52,14 @@ function typeOf(metric: string): Family['type'] {
 /** Families named DCGM_FI_*, in the order of their names. */
 export function dcgmFamilies(resources: readonly Resource[]): Family[] {
   const families = new Map<string, Family>();
+  const seen = new Set<string>();
   const add = (name: string, type: Family['type'], help: string, labels: Record<string, string>, value: number): void => {
     const family: Family = families.get(name) ?? { name, help, type, samples: [] };
     families.set(name, family);
-    const same = JSON.stringify(labels);
-    if (!family.samples.some((sample) => JSON.stringify(sample.labels) === same)) family.samples.push({ suffix: '', labels, value });
+    const key = `${name}${JSON.stringify(labels)}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    family.samples.push({ suffix: '', labels, value });
   };
   for (const { attributes, scopes } of resources) {
     for (const metric of scopes.flatMap((scope) => scope.metrics)) {

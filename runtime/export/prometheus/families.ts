@@ -17,28 +17,25 @@ export interface LabelOptions {
   readonly promote: readonly string[];
 }
 
-/** What tells two entities apart, and where the values come from: always promoted, so that replayed data is labelled in every sample. */
+/**
+ * What tells two entities or producers apart, and where the values come from: always promoted, so that replayed data is labelled in
+ * every sample. No `job` and no `instance`: those are the scraper's own labels of its one target.
+ */
 export const PROMOTED: readonly string[] = [
   'hw.id', 'hw.type', 'hw.gpu.index', 'hw.gpu.mig.instance_id', 'hw.gpu.mig.compute_instance_id', 'hw.switch.index', 'vigil.source',
+  'vigil.producer',
 ];
 
-/** `instance` and `job` of target_info after the specification; undefined where the resource has no service.name. */
-function identity(attributes: Attributes): Record<string, string> {
-  const name = attributes.get('service.name');
-  const space = attributes.get('service.namespace');
-  const instance = attributes.get('service.instance.id');
-  return {
-    ...(name === undefined ? {} : { job: space === undefined ? String(name) : `${String(space)}/${String(name)}` }),
-    ...(instance === undefined ? {} : { instance: String(instance) }),
-  };
-}
+/** The label of `vigil.source`, wherever values are shown. */
+export const SOURCE_LABEL = 'source';
 
-/** Labels; values of names that collide after escaping are joined with `;` in the order of their original names. */
+/** Labels; different values of names that collide after escaping are joined with `;` in the order of their original names. */
 function labelsOf(pairs: Iterable<readonly [string, Value]>, escape: boolean): Record<string, string> {
   const labels: Record<string, string> = {};
   for (const [key, value] of [...pairs].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    const name = escape ? labelName(key) : key;
-    labels[name] = name in labels ? `${labels[name]};${String(value)}` : String(value);
+    const name = key === 'vigil.source' ? SOURCE_LABEL : escape ? labelName(key) : key;
+    const text = String(value);
+    labels[name] = labels[name] === undefined || labels[name] === text ? text : `${labels[name]};${text}`;
   }
   return labels;
 }
@@ -64,7 +61,8 @@ class Builder {
   add(family: Family, suffix: string, labels: Record<string, string>, value: number): void {
     const key = `${family.name}${suffix}\n${JSON.stringify(Object.entries(labels).sort())}`;
     if (this.seen.has(key)) {
-      this.duplicates++;
+      // A resource may go on in the next part of a scrape: its target_info is the same sample, not another with its labels.
+      if (family.name !== 'target_info') this.duplicates++;
       return;
     }
     this.seen.add(key);
@@ -102,16 +100,15 @@ export function buildFamilies(resources: readonly Resource[], options: LabelOpti
   const escape = options.translation.startsWith('Underscore');
   for (const resource of resources) {
     const promoted = [...resource.attributes].filter(([key]) => promote.has(key));
-    const who = identity(resource.attributes);
     for (const scope of resource.scopes) {
       const about: [string, Value][] = [['otel_scope_name', scope.name], ['otel_scope_version', scope.version]];
       const common = (attributes: Attributes): Record<string, string> =>
-        labelsOf([...attributes, ...promoted.filter(([key]) => !attributes.has(key)), ...about, ...Object.entries(who)], escape);
+        labelsOf([...attributes, ...promoted.filter(([key]) => !attributes.has(key)), ...about], escape);
       for (const metric of scope.metrics) addMetric(builder, metric, common, options.translation);
     }
     if (resource.attributes.size === 0) continue;
     const info = builder.family('target_info', 'Attributes of the resource', 'gauge');
-    if (info !== null) builder.add(info, '', labelsOf([...resource.attributes, ...Object.entries(who)], escape), 1);
+    if (info !== null) builder.add(info, '', labelsOf(resource.attributes, escape), 1);
   }
   const families = [...builder.families.values()].filter(({ samples }) => samples.length > 0).sort((a, b) => (a.name < b.name ? -1 : 1));
   return { families, duplicates: builder.duplicates, conflicts: builder.conflicts };

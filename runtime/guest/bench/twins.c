@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // C twins of assembly/lib/bounded/crc32c.ts and assembly/kernel/sha256.ts: the same algorithms, with the same table, schedule and one
 // block function, written as C is written. They are the measure of the WASM rows, so nothing here may be slower than it needs to be
-// in that form. Included by bench.c: one translation unit, the flags of a service.
+// in that form. Included by hash.c: one translation unit, the flags of a service.
 
 static uint32_t crc_table[256];
 

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// The version of this program, from package.json: the one place that says it.
+import { readFileSync } from 'node:fs';
+
+const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+export const VERSION: string = manifest.version;
