@@ -13,7 +13,7 @@ import { SETTLED, steps, type Step } from './test/steps.js';
 
 /** With the peers of tests that setup/peers.mjs unpacked, last: what is installed wins. */
 const ENVIRONMENT = { ...process.env, PATH: `${process.env.PATH ?? ''}${delimiter}${join(ROOT, 'build', 'peers', 'usr', 'bin')}` };
-const STEP_LIMIT_MS = 10 * 60_000;
+const STEP_LIMIT_MS = 20 * 60_000;
 const FAILURE_TAIL_LINES = 60;
 const PROGRESS_MS = 30_000;
 const HELP = `

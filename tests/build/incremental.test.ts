@@ -41,7 +41,7 @@ test('nothing changed, nothing done; a change redoes what depends on it alone', 
 
 function codegenCount(root: string): string {
   // assembly/gen and build/gen were written by the run before this is asked
-  return String(['errors', 'traps', 'slots', 'counters', 'loader', 'syscalls', 'limits', 'markers', 'mutants', 'services']
+  return String(['errors', 'traps', 'slots', 'counters', 'loader', 'syscalls', 'limits', 'markers', 'mutants', 'services', 'gpu', 'about']
     .filter((name) => existsSync(join(root, `assembly/gen/${name}.ts`))).length + 4);
 }
 
