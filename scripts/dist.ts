@@ -22,8 +22,8 @@ const ENTRIES = ['scripts/vigil.js', 'runtime/bridge/library/child.js', 'runtime
 const LEAVE = new Set(['scripts/lib/host-modules.js']);
 /** Read at run time by the files above. */
 const DATA = [
-  'abi', 'markers', 'image/services.toml', 'build/image', 'build/host', 'LICENSE', 'SECURITY.md', 'CHANGELOG.md', 'docs', 'deploy',
-  'vigil.example.toml', 'vigil.full.example.toml', 'tests/fixtures/gpu/h100x8.capture.json',
+  'abi', 'markers', 'image/services.toml', 'build/image', 'build/host', 'docs', 'deploy', 'tests/fixtures/gpu/h100x8.capture.json',
+  'LICENSE', 'README.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'vigil.example.toml', 'vigil.full.example.toml',
 ];
 /** Of a package: sources of its native half and its docs, which nothing reads. */
 const UNUSED =
