@@ -66,6 +66,14 @@ test('what it says of itself: emissions, samples by outcome, duration, activity;
     'vigil.receiver.series.not_retained']);
 });
 
+test('before any scrape the receiver says that it is not degraded, and has no error of any kind', () => {
+  const w = world({ profile: 'run', config: 'initial_delay_ms=60000\n' });
+  run(w, function* () { yield* w.host.idle(); });
+  assert.equal(w.metrics.own('vigil.receiver.degraded'), 0n);
+  for (const kind of KINDS) assert.equal(w.metrics.own('vigil.receiver.errors', `kind=${kind}`), 0n, kind);
+  assert.deepEqual([...new Set(w.metrics.series.map(({ name }) => name))].sort(), ['vigil.receiver.degraded', 'vigil.receiver.errors']);
+});
+
 test('a second scrape keeps the session and the series', () => {
   const w = world();
   run(w, function* () {

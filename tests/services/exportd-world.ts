@@ -89,6 +89,8 @@ export class FakeDcgmd {
   parts: Buffer[] = [];
   /** a status instead of a part */
   partStatus = 0;
+  /** it ends between LATEST and PART */
+  deadInPart = false;
   dead = false;
   readonly peer: Peer = ({ bytes }) => {
     if (this.dead) return { error: 'dead' };
@@ -97,6 +99,7 @@ export class FakeDcgmd {
       return answer(asked, 0, Buffer.concat([u64(this.scrape), u16(this.parts.length), u32(9), u8(this.source), u64(WALL)]));
     }
     assert.equal(asked.readUInt8(3), 4);
+    if (this.deadInPart) return { error: 'dead' };
     if (this.partStatus !== 0) return answer(asked, this.partStatus);
     const [object, offset, max] = [asked.readBigUInt64LE(8), asked.readUInt32LE(16), asked.readUInt16LE(20)];
     assert.equal(object / 64n, this.scrape);

@@ -99,6 +99,56 @@ test('a scrape is taken once; a number jumped over is missed; a restarted dcgmd 
   });
 });
 
+test('dcgmd ends: the new one\'s scrape is exported even where its number is the old one\'s, and only what it really skipped is missed', () => {
+  // [numbers of the old one, number of the new one, scrapes missed in all]
+  for (const [old, scrape, missed] of [[[1n], 1n, 0n], [[1n, 2n], 2n, 1n], [[1n], 2n, 1n], [[5n], 1n, 0n], [[3n, 4n], 9n, 8n]] as const) {
+    for (const during of ['between scrapes', 'in a part'] as const) {
+      const label = `${old.join()} then ${scrape}, ${during}`;
+      const w = world(proof);
+      run(w, function* (host) {
+        for (const number of old) {
+          w.dcgmd.scrape = number;
+          w.dcgmd.parts = [Buffer.from(`old ${number}`)];
+          yield* flush(host, FLUSH.gpu | FLUSH.send);
+        }
+        let lost = 0n;
+        if (during === 'in a part') {
+          // LATEST still answers, the part does not.
+          lost = 1n;
+          w.dcgmd.scrape = old.at(-1)! + 1n;
+          w.dcgmd.deadInPart = true;
+        } else {
+          w.dcgmd.dead = true;
+        }
+        yield* flush(host, FLUSH.gpu | FLUSH.send);
+        assert.equal((yield* stats(host)).dcgmdRestarts, 1n, label);
+        w.dcgmd.deadInPart = false;
+        w.dcgmd.scrape = scrape;
+        w.dcgmd.parts = [Buffer.from('new')];
+        yield* flush(host, FLUSH.gpu | FLUSH.send);
+        yield* flush(host, FLUSH.gpu | FLUSH.send);
+        const s = yield* stats(host);
+        assert.deepEqual([s.acked[0], s.missed, s.dcgmdRestarts], [BigInt(old.length) + 1n, missed + lost, 1n], label);
+      });
+      assert.deepEqual(w.end.of('metrics').map((got) => [got.payload.readBigUInt64LE(8), otlpOf(got).toString()]),
+        [...old.map((number) => [number, `old ${number}`]), [scrape, 'new']], label);
+    }
+  }
+});
+
+test('a dcgmd that is not there yet, or has no scrape, is neither missed nor a restart', () => {
+  const w = world(proof);
+  run(w, function* (host) {
+    w.dcgmd.scrape = 0n;
+    yield* flush(host, FLUSH.gpu | FLUSH.send);
+    w.dcgmd.scrape = 4n;
+    w.dcgmd.parts = [Buffer.from('first seen')];
+    yield* flush(host, FLUSH.gpu | FLUSH.send);
+    const s = yield* stats(host);
+    assert.deepEqual([s.acked[0], s.missed, s.dcgmdRestarts], [1n, 0n, 0n]);
+  });
+});
+
 const FEW: FakeSeries[] = [
   { name: 'timed.fired', kind: 1, value: 12n, sender: 'timed' },
   { name: 'timed.fired', kind: 1, labels: 'qos=idle\nwhy=a=b', value: 3n, sender: 'timed' },

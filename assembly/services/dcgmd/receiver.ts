@@ -199,6 +199,8 @@ export function onTick(): void {
     waited = true;
     const first = startedNs + min<u64>(initialDelayMs, u64.MAX_VALUE / (MS * 4)) * MS;
     if (now < first) {
+      // What there is from the start is told now: a delay may be long.
+      flush();
       serverTickAt(first);
       return;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: dcgmd's measurements of itself, in metricsd: vigil.receiver.* (docs/format/wire-dcgmd.md lists them).
-// Invariant: the errors are there from the first flush on, any other series from its first update; an update never waits.
+// Invariant: the errors and `degraded` are there from the first flush on, with 0; any other series from its first update; an update never
+// waits.
 // Limits: limits.dcgmd self_series_max series in all, which with copy_series_max are what the recipe gpu grants dcgmd.
 import { GPU_GROUPS } from "../../gen/gpu";
 import { DCGMD_SELF_SERIES_MAX } from "../../gen/limits";
@@ -68,6 +69,8 @@ export function selfInit(): void {
   emissions = counter("vigil.receiver.emissions");
   duration = histogram("vigil.receiver.scrape.duration", MT_UNIT_NS);
   degraded = gauge("vigil.receiver.degraded");
+  // There from the first flush on: who watches tells a healthy receiver from one that says nothing.
+  gaugeSet(degraded, 0);
   lastActivity = gauge("vigil.receiver.last_activity", "unit=s");
   notRetained = gauge("vigil.receiver.series.not_retained");
   for (let i: u32 = 1; i <= DG_KINDS; i++) {

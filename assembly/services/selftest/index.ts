@@ -26,6 +26,7 @@ import { policy_proofs } from "./policy";
 import { crash, crash_check } from "./power";
 import { disk_errors, disk_read_only } from "./power-errors";
 import { soak } from "./soak";
+import { keepStart } from "./start-records";
 import { tracing_proofs } from "./tracing";
 import { restart_proofs } from "./restart";
 import { retention_proofs } from "./retention";
@@ -47,6 +48,7 @@ function argumentIs(name: string, expected: string): bool {
 }
 
 function proofs(): void {
+  keepStart();
   mmio_proofs();
   ipc_proofs();
   policy_proofs();

@@ -8,12 +8,11 @@
 import { LOGD_RECORDS_MAX } from "../../gen/limits";
 import { SVC_METRICSD_ID, SVC_SELFTEST_ID } from "../../gen/services";
 import { SLOT_LOGD, SLOT_LOG_QUERY, SLOT_METRICSD } from "../../gen/slots";
-import { sys_boot_arg } from "../../gen/syscalls";
-import { copyLiteral, equalsBytes, indexOfLiteral } from "../../lib/bounded/text";
+import { equalsBytes, indexOfLiteral } from "../../lib/bounded/text";
 import { MT, Writer, beginRequest, callRequest, reply } from "../../lib/nexus-ipc/index";
 import { LogCursor, nextRecord, queryOutcome, readLogStats } from "../../lib/nexus-log/index";
 import { LogStats } from "../../lib/wire/logd";
-import { MT_OK, MT_OP_FLUSH, MT_OP_LIMITS, MT_OP_STATS, MT_STATS } from "../../lib/wire/metricsd";
+import { MT_OK, MT_OP_FLUSH, MT_OP_STATS, MT_STATS } from "../../lib/wire/metricsd";
 import { check, checkDone, checkEqual, waitNs } from "./lib";
 
 export const ASK_WAIT_NS: u64 = 500_000_000;
@@ -24,13 +23,6 @@ const REFILL_NS: u64 = 1_100_000_000;
 const wantedBuffer: usize = memory.data(1024);
 /** The fields that the next findWanted looks for. */
 export const wanted: Writer = changetype<Writer>(memory.data(16, 4));
-const LIMITS_BYTES_MAX: u32 = 2048;
-const RECIPE_NAME_BYTES_MAX: u32 = 32;
-const recipeKey: usize = memory.data(8);
-const recipeName: usize = memory.data(32);
-const limitsBuffer: usize = memory.data(2048);
-const logged: usize = memory.data(2048);
-const loggedWriter: Writer = changetype<Writer>(memory.data(16, 4));
 const textBuffer: usize = memory.data(1024);
 /** Labels, attributes and names in the making. */
 export const scratch: Writer = changetype<Writer>(memory.data(16, 4));
@@ -96,21 +88,6 @@ export function wantOwnProducer(): Writer {
   return wanted.fieldHex("producer", SVC_SELFTEST_ID);
 }
 
-/** How many records of metricsd since beginExchange have exactly the wanted fields. */
-export function countWanted(): u32 {
-  cursor.begin(mark);
-  let found: u32 = 0;
-  for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
-    const record = nextRecord(SLOT_LOG_QUERY, cursor);
-    if (record === null) break;
-    if (record.sender != SVC_METRICSD_ID) continue;
-    if (equalsBytes(record.fields, record.fieldsBytes, wanted.base, wanted.length)) found++;
-  }
-  checkEqual(queryOutcome, 0, "query");
-  checkEqual(cursor.missed, 0, "records missed");
-  return found;
-}
-
 // 0 to 9, a to f.
 function isHexDigit(byte: u8): bool {
   return byte - 48 < 10 || byte - 97 < 6;
@@ -134,32 +111,43 @@ function fits(bytes: usize, length: u32): bool {
   return at == length;
 }
 
-/** Exactly one record of metricsd since beginExchange fits the wanted fields, in which `?` and `*` stand for digits that
- *  the proof cannot know (a series handle, a time). */
-export function findFitting(detail: string): bool {
+/** Exactly one record of metricsd since beginExchange has the wanted fields: byte for byte, or `fitting` them. */
+function findOne(fitting: bool, detail: string): bool {
   check(wanted.ok, "expectation too long");
   cursor.begin(mark);
   let found: u32 = 0;
   for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
     const record = nextRecord(SLOT_LOG_QUERY, cursor);
     if (record === null) break;
-    if (record.sender == SVC_METRICSD_ID && fits(record.fields, record.fieldsBytes)) found++;
+    if (record.sender != SVC_METRICSD_ID) continue;
+    const bytes = record.fieldsBytes;
+    if (fitting ? fits(record.fields, bytes) : equalsBytes(record.fields, bytes, wanted.base, wanted.length)) found++;
   }
   checkEqual(queryOutcome, 0, "query");
   checkEqual(cursor.missed, 0, "records missed");
   return checkEqual(found, 1, detail);
 }
 
-/** Exactly one record has the wanted fields. */
-export function findWanted(detail: string): bool {
-  check(wanted.ok, "expectation too long");
-  return checkEqual(countWanted(), 1, detail);
+/** The same, where `?` and `*` stand for digits that the proof cannot know (a series handle, a time). */
+export function findFitting(detail: string): bool {
+  return findOne(true, detail);
 }
 
-/** Whether a snapshot of series `name` by `producer` is in the journal (from its oldest record on). */
+/** Exactly one record has the wanted fields. */
+export function findWanted(detail: string): bool {
+  return findOne(false, detail);
+}
+
+/** Whether a snapshot of series `name` by `producer` is in the journal. It holds the newest records alone: what the start left is
+ *  start-records.ts's, what a proof caused has to be looked for while it is new. */
 export function findProducer(name: string, producer: u64): bool {
-  want().putText("\nname=").putText(name).putText("\nproducer=").putHex(producer).putText("\n");
+  wantSnapshot(name, producer);
   return anyRecordHolds(SVC_METRICSD_ID);
+}
+
+/** The expectation of findProducer: what is inside the fields of each snapshot of that series. */
+export function wantSnapshot(name: string, producer: u64): void {
+  want().putText("\nname=").putText(name).putText("\nproducer=").putHex(producer).putText("\n");
 }
 
 /** Whether some record since the oldest holds the wanted bytes in its fields; sender 0: anybody's. */
@@ -169,49 +157,18 @@ export function anyRecordHolds(sender: u64): bool {
     const record = nextRecord(SLOT_LOG_QUERY, cursor);
     if (record === null) return false;
     if (sender != 0 && record.sender != sender) continue;
-    if (holds(record.fields, record.fieldsBytes)) return true;
+    if (holdsWanted(record.fields, record.fieldsBytes)) return true;
   }
   return false;
 }
 
-function holds(bytes: usize, length: u32): bool {
+/** Whether these bytes hold the wanted ones. */
+export function holdsWanted(bytes: usize, length: u32): bool {
   if (wanted.length > length) return false;
   for (let at: u32 = 0; at <= length - wanted.length; at++) {
     if (memory.compare(bytes + at, wanted.base, wanted.length) == 0) return true;
   }
   return false;
-}
-
-/** The records that metricsd wrote of its limits at its start name the default recipe and the digest that LIMITS
- *  answers, and their fields together are the limits that LIMITS answers. */
-export function checkLimitsRecords(): void {
-  beginRequest(MT, MT_OP_LIMITS);
-  if (!checkEqual(ask(), MT_OK, "limits")) return;
-  const digest = reply.body.takeU32();
-  const length = <u32>reply.body.takeU16();
-  const limits = reply.body.takeBytes(length);
-  if (!check(reply.body.finished && length != 0, "limits length")) return;
-  check(digest != 0, "a recipe without digest");
-  memory.copy(limitsBuffer, limits, length);
-  // The recipe is the one that the boot arguments name, or the default.
-  const named = sys_boot_arg(<u32>recipeKey, copyLiteral(recipeKey, "recipe"), <u32>recipeName, RECIPE_NAME_BYTES_MAX);
-  want().putText("metricsd limits recipe=");
-  if (named > 0) wanted.putBytes(recipeName, <u32>named);
-  else wanted.putText("metrics");
-  wanted.putText(" crc32c=").putHex(digest, 8);
-  loggedWriter.reset(logged, LIMITS_BYTES_MAX);
-  cursor.begin(0);
-  for (let i: u32 = 0; i <= 2 * LOGD_RECORDS_MAX; i++) {
-    const record = nextRecord(SLOT_LOG_QUERY, cursor);
-    if (record === null) break;
-    if (record.sender != SVC_METRICSD_ID) continue;
-    if (!equalsBytes(record.message, record.messageBytes, wanted.base, wanted.length)) continue;
-    if (loggedWriter.length != 0) loggedWriter.putU8(10);
-    loggedWriter.putBytes(record.fields, record.fieldsBytes);
-  }
-  checkEqual(queryOutcome, 0, "query");
-  checkEqual(loggedWriter.length, length, "bytes of limits in the journal");
-  check(equalsBytes(logged, loggedWriter.length, limitsBuffer, length), "the journal's limits are not those in force");
 }
 
 /** How many texts of the whole journal (scope, message, fields) hold the literal. */
