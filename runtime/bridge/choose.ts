@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: which source a bridge gets: the one named, or with `auto` DCGM where an engine with a GPU answers, else the driver's own library
-// where it shows a GPU, else a replay. And what each source says when it is tried.
+// where it shows a GPU, else whichever of the two was meant, degraded; a replay where nothing points to a GPU. And what each source says
+// when it is tried.
 // Invariant: nothing is passed off as something else: the label of what was chosen is the label of what answers. A source that was named
-// and cannot be had is kept, and says why; only `auto` looks further. Limits: each try as long as a start and three requests.
+// and cannot be had is kept, and says why; `auto` decides once, when it starts. Limits: each try as long as a start and three requests.
 import { existsSync } from 'node:fs';
 import { LocalAnswerer, type Answerer } from './answerer.js';
 import { BridgeClient } from './client.js';
@@ -34,20 +35,28 @@ export interface Probe { readonly source: SourceName; readonly usable: boolean; 
 const DEVICE_NODES = ['/dev/nvidiactl', '/dev/dxg'];
 export const hasDriver = (): boolean => DEVICE_NODES.some((path) => existsSync(path));
 
-/** Makes the source that the options name, started. Throws Error when its options are wrong. */
-export async function makeAnswerer(options: SourceOptions): Promise<Answerer> {
+/**
+ * Makes the source that the options name, started. `auto` ends in a replay only where nothing points to a GPU: no endpoint, no mode and no
+ * device node of the driver (`driver`). Else what cannot be had yet is kept, and recovers by itself when its engine or driver comes up.
+ * Throws Error when its options are wrong.
+ */
+export async function makeAnswerer(options: SourceOptions, driver = hasDriver()): Promise<Answerer> {
   const source = options.source ?? 'auto';
   if (source !== 'auto') return makeNamed(source, options);
-  if (hasDriver() || options.endpoint !== undefined || options.mode === 'embedded') {
-    for (const name of ['dcgm', 'nvml'] as const) {
-      const answerer = await makeNamed(name, options);
-      const probe = await tryOut(name, answerer);
-      if (probe.usable) return answerer;
-      await answerer.stop();
-      options.log?.(`bridge: ${name} is not used: ${probe.detail}`);
-    }
+  const said = options.endpoint !== undefined || options.mode !== undefined;
+  if (!driver && !said) return makeNamed('replay', options);
+  let last: 'dcgm' | 'nvml' = said ? 'dcgm' : 'nvml';
+  for (const name of ['dcgm', 'nvml'] as const) {
+    const answerer = await makeNamed(name, options);
+    const probe = await tryOut(name, answerer);
+    if (probe.usable) return answerer;
+    if (name === 'dcgm' && answerer.state().name !== 'library_absent') last = 'dcgm';
+    await answerer.stop();
+    options.log?.(`bridge: ${name} is not used: ${probe.detail}`);
   }
-  return makeNamed('replay', options);
+  const why = said ? 'the options name an engine' : 'the driver is here';
+  options.log?.(`bridge: ${last} is kept until it answers: ${why}, so nothing is replayed`);
+  return makeNamed(last, options);
 }
 
 async function makeNamed(source: SourceName, options: SourceOptions): Promise<Answerer> {

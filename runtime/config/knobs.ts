@@ -40,7 +40,7 @@ const scenarios = ['', ...names(SCENARIOS)] as const;
 /** Every key that is a value by itself. */
 export const KNOBS = {
   'source.kind': knob(oneOf(kinds), 'auto', words(kinds),
-    'where samples come from; auto: DCGM where an engine shows a GPU, else NVML, else a replay'),
+    'where samples come from; auto: DCGM or NVML, whichever shows a GPU; a replay only where nothing points to one'),
   'source.library': knob(path(), '', 'a path', 'libdcgm or libnvidia-ml, instead of the name that the system knows'),
   'source.capture': knob(path(), '', 'a path', 'replay: a file that vigil record made'),
   'source.fleet': knob(oneOf(fleets), '', words(fleets), 'replay: a scripted node'),

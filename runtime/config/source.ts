@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owns: from a Config to what the bridge is started with. Invariant: `auto` looks for an engine at an endpoint only where the file names
-// one or this machine has the driver, so that a machine without a GPU goes to its replay at once.
+// Owns: from a Config to what the bridge is started with. Invariant: `auto` gets an endpoint or a mode only where the file names another
+// than the default, so that a machine without a GPU and without such a line goes to its replay at once, and no other does.
 import type { SourceOptions } from '../bridge/choose.js';
 import { DEFAULT_ENDPOINT } from '../bridge/endpoint.js';
 import type { Config } from './schema.js';

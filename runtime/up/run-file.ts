@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Owns: the file by which a running machine is found: `vigil up` writes it beside the guest's disk, `vigil logs`, `metrics`, `traces` and
 // `dump` read it. Invariant: written whole or not at all (a rename), readable by its owner alone; a file whose process is gone, or whose
-// pid another process has by now, is stale and never taken for a running machine. Limits: one machine a folder; FILE_BYTES_MAX.
+// pid another process has by now, is stale and never taken for a running machine. Limits: one machine a disk; FILE_BYTES_MAX.
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import type { Config } from '../config/schema.js';
 
@@ -42,9 +42,11 @@ export function statePathOf(config: Config, env: NodeJS.ProcessEnv = process.env
   return resolve(named === undefined || named === '' ? config.guest.state : named);
 }
 
-/** Where the run file of a configuration lies: beside the guest's disk. */
+/** Where the run file of a configuration lies: beside the guest's disk, with its name in front unless that is state.img. */
 export function runFileOf(config: Config, env: NodeJS.ProcessEnv = process.env): string {
-  return join(dirname(statePathOf(config, env)), 'run.json');
+  const disk = statePathOf(config, env);
+  const name = basename(disk);
+  return join(dirname(disk), name === 'state.img' ? 'run.json' : `${name}.run.json`);
 }
 
 /** When a process started, in the kernel's ticks; '' where the system does not say (then the pid alone is compared). */
@@ -94,7 +96,7 @@ export function readRunFile(path: string): Found {
   return { state: 'running', run };
 }
 
-/** Another machine has the folder. */
+/** Another machine has the disk. */
 export class RunFileTaken extends Error {}
 
 /**

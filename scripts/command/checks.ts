@@ -9,6 +9,7 @@ import { hasDriver, probeSources } from '../../runtime/bridge/choose.js';
 import { parseEndpoint } from '../../runtime/bridge/endpoint.js';
 import { withFixture } from '../../runtime/bridge/index.js';
 import type { Config } from '../../runtime/config/schema.js';
+import { sourceOptions } from '../../runtime/config/source.js';
 import { parseListen } from '../../runtime/export/exporter.js';
 import { targetsOf } from '../../runtime/up/targets.js';
 import { EnvError } from '../../runtime/export/otlp/env.js';
@@ -50,6 +51,12 @@ function driver(config: Config): Check {
     mend: ok ? null : 'install the NVIDIA driver (in a container: pass the GPUs in)' };
 }
 
+/** The configuration says an engine: dcgm by name, or for auto an endpoint or a mode, with which auto never replays. */
+function saysEngine(config: Config): boolean {
+  const { endpoint, mode } = sourceOptions(config);
+  return endpoint !== undefined || mode !== undefined;
+}
+
 /** What the libraries of the vendor say. */
 async function libraries(config: Config): Promise<Check[]> {
   const { library, kind } = config.source;
@@ -60,7 +67,8 @@ async function libraries(config: Config): Promise<Check[]> {
     nvml: 'it comes with the NVIDIA driver; or name it in source.library' };
   return (['dcgm', 'nvml'] as const).map((source) => {
     const probe = probes.find((one) => one.source === source)!;
-    return { name: source === 'dcgm' ? 'libdcgm' : 'NVML', ok: probe.usable, needed: kind === source,
+    const needed = kind === source || (source === 'dcgm' && saysEngine(config));
+    return { name: source === 'dcgm' ? 'libdcgm' : 'NVML', ok: probe.usable, needed,
       found: probe.detail, mend: probe.usable ? null : mends[source] };
   });
 }
@@ -72,7 +80,7 @@ async function engine(config: Config): Promise<Check> {
   const { address, unixSocket } = parseEndpoint(endpoint);
   const why = await reach(unixSocket ? { path: address } : hostPort(address));
   return {
-    name: 'nv-hostengine', ok: why === null, needed: config.source.kind === 'dcgm',
+    name: 'nv-hostengine', ok: why === null, needed: saysEngine(config),
     found: why === null ? `answers at ${endpoint}` : `${endpoint}: ${why}`,
     mend: why === null ? null : 'start it (systemctl start nvidia-dcgm), or say receivers.dcgm.endpoint or mode = "embedded"',
   };

@@ -3,6 +3,7 @@
 // Invariant: an option is checked as the key that it stands for; every fault is said at once, warnings are kept for the person.
 // Limits: those of runtime/config.
 import { guestConfig } from '../../runtime/config/fields.js';
+import { checkFiles } from '../../runtime/config/files.js';
 import { renderError } from '../../runtime/config/load.js';
 import type { Config, SourceConfig } from '../../runtime/config/schema.js';
 import { ListenError, parseListen } from '../../runtime/export/exporter.js';
@@ -44,6 +45,8 @@ export function settingsOf(choices: Choices): Settings {
     receivers: { dcgm: { ...file.receivers.dcgm, ...(fields === undefined ? {} : { fieldsFile: fields }) } },
     exporters: { ...file.exporters, prometheus: { ...file.exporters.prometheus, listen: address } },
   };
+  const capture = checkFiles(config).errors.filter(({ path }) => path === 'source.capture');
+  if (capture.length > 0) return wrong(faultLines(choices.config ?? 'the defaults', capture).join('\n'));
   const guest = guestConfig(config);
   if ('errors' in guest) return wrong(faultLines(choices.config ?? 'the defaults', guest.errors).join('\n'));
   return { config, receiverLines: guest.text, warnings: guest.warnings.map(renderError) };

@@ -2,15 +2,25 @@
 // Owns: the proof that no fault of the library or its engine reaches the bridge: each ends in a state with a name, is overcome without
 // anybody's help, and the end of the process stays within a second in every one. Through koffi and real child processes.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SONAMES } from '../../runtime/bridge/dcgm/library.js';
 import { limit } from '../../runtime/bridge/protocol.js';
-import { FakeEngine, hold, skip, stopAll, type Held } from './fake-dcgm.js';
+import { FakeEngine, fakeLibrary, folder, hold, skip, stopAll, type Held } from './fake-dcgm.js';
 
 const TEMP = 150;
 const STOP_MS_MAX = 1000;
 
 afterEach(stopAll);
+
+/** Why a search by soname proves nothing here: this system has a libdcgm of its own. */
+function systemLibrary(): string | false {
+  const tries = `const koffi = require('koffi'); process.exit(${JSON.stringify(SONAMES)}.some((name) => { try { return koffi.load(name); } catch { return false; } }) ? 0 : 9)`;
+  return spawnSync(process.execPath, ['-e', tries]).status === 9 ? false : 'a libdcgm is installed';
+}
 
 /** Repeats a connect until it succeeds, as a guest does; fails after 30 s (a process starts slowly on a busy machine). */
 async function reconnects(held: Held): Promise<void> {
@@ -45,6 +55,29 @@ test('no library: unavailable, named, until it is there', { skip }, async () => 
   assert.equal(held.supervisor.state().name, 'library_absent');
   assert.match(held.supervisor.state().detail, /libdcgm\.so\.4/);
   await stopsInTime(held);
+});
+
+test('the older soname alone: found under that name; neither: both are named', { skip: skip !== false ? skip : systemLibrary() }, async () => {
+  const before = process.env.LD_LIBRARY_PATH;
+  const place = join(folder, 'older');
+  mkdirSync(place);
+  process.env.LD_LIBRARY_PATH = place; // the library process reads it when it starts
+  try {
+    const without = await hold({ library: undefined });
+    assert.equal(await without.guest.connect(), 'unavailable');
+    assert.equal(without.supervisor.state().name, 'library_absent');
+    for (const name of SONAMES) assert.ok(without.supervisor.state().detail.includes(name), without.supervisor.state().detail);
+    await stopsInTime(without);
+    copyFileSync(fakeLibrary!, join(place, 'libdcgm.so.3'));
+    const engine = new FakeEngine('gpus 1');
+    const held = await hold({ library: undefined, endpoint: engine.endpoint });
+    assert.equal(await held.guest.connect(), 'ok', JSON.stringify(held.supervisor.state()));
+    assert.equal(engine.count('dcgmConnect_v2'), 1);
+    await stopsInTime(held);
+  } finally {
+    if (before === undefined) delete process.env.LD_LIBRARY_PATH;
+    else process.env.LD_LIBRARY_PATH = before;
+  }
 });
 
 test('no engine at start: unavailable, then found by itself; attempts are spaced', { skip }, async () => {

@@ -39,9 +39,35 @@ test('pages, methods, a page that is not there, and one that fails', async () =>
   assert.equal((await fetch(`${at}/broken`)).status, 500);
   assert.deepEqual(lines, ['http: /broken: on purpose']);
   const socket = connect(server.port, '127.0.0.1');
-  await new Promise<void>((resolve) => { socket.on('close', () => { resolve(); }).on('error', () => undefined).write('\x00garbage\r\n\r\n'); });
+  await new Promise<void>((resolve) => { socket.resume().on('close', () => { resolve(); }).on('error', () => undefined).write('\x00garbage\r\n\r\n'); });
   assert.equal((await fetch(`${at}/metrics`)).status, 200);
   await assert.rejects(startHttp({ host: '127.0.0.1', port: server.port, web: OPEN_WEB_CONFIG, pages }), { code: 'EADDRINUSE' });
+  await server.close();
+});
+
+/** What comes back for these bytes until the connection ends. */
+const rawly = (port: number, text: string): Promise<string> => new Promise((resolve) => {
+  let got = '';
+  connect(port, '127.0.0.1').on('data', (bytes) => { got += bytes.toString('latin1'); }).on('error', () => undefined)
+    .on('close', () => { resolve(got); }).write(text);
+});
+
+test('odd addresses, what cannot be read, and requests before the answer: each ends in a status or a closed connection', async () => {
+  const lines: string[] = [];
+  const server = await start(OPEN_WEB_CONFIG, (line) => lines.push(line));
+  const status = async (target: string): Promise<string> =>
+    (await rawly(server.port, `GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)).slice(9, 12);
+  for (const target of ['//', '///', '//metrics', '//:99999/', '//evil/metrics', '/\\metrics', '/%', '/../x']) assert.equal(await status(target), '404', target);
+  for (const target of ['http://[/', '*']) assert.equal(await status(target), '400', target);
+  for (const target of ['/metrics?a=1', 'http://other/metrics', '/x/../metrics']) assert.equal(await status(target), '200', target);
+  assert.match(await rawly(server.port, 'nonsense\r\n\r\n'), /^HTTP\/1.1 400 /);
+  assert.match(await rawly(server.port, `GET / HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(40_000)}\r\n\r\n`), /^HTTP\/1.1 431 /);
+  assert.deepEqual([server.counters.failed, lines], [0, []]);
+  const { requests } = server.counters;
+  await rawly(server.port, 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(500));
+  assert.deepEqual([server.counters.requests - requests, server.counters.failed], [2, 1], 'one page was made, one request refused');
+  assert.equal((await fetch(`http://127.0.0.1:${server.port}/metrics`)).status, 200);
+  assert.equal((await fetch(`http://127.0.0.1:${server.port}/metrics`)).status, 200, 'again on a kept connection');
   await server.close();
 });
 

@@ -3,13 +3,13 @@
 // the table of GPU metrics. promtool, where it is installed, judges the page too.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { catalog, catalogField } from '../../runtime/bridge/catalog.js';
 import { gpuGroups, gpuMetrics, gpuPoints, parseGpuMetrics } from '../../runtime/export/gpu-metrics.js';
 import { decodeMetrics, type Resource } from '../../runtime/export/otlp/model.js';
-import { dcgmFamilies } from '../../runtime/export/prometheus/dcgm-names.js';
+import { LABELS, dcgmFamilies } from '../../runtime/export/prometheus/dcgm-names.js';
 import { buildFamilies, type Family } from '../../runtime/export/prometheus/families.js';
 import { labelName, metricName, unitSuffix } from '../../runtime/export/prometheus/names.js';
 import { formatOf, renderPage } from '../../runtime/export/prometheus/render.js';
@@ -126,6 +126,14 @@ test('an instance has its board\'s UUID and index, and its own id', () => {
   const [family] = dcgmFamilies(decodeMetrics(gpuRequest([{ attributes, metrics: [{ name: 'hw.power', unit: 'W', points: [{ value: 9 }] }] }])));
   const { labels } = family!.samples[0]!;
   assert.deepEqual([labels.UUID, labels.gpu, labels.device, labels.GPU_I_ID], ['GPU-0000', '0', 'nvidia0', '7']);
+});
+
+test('every label has an attribute that the guest, the agent or an attribution sets', () => {
+  const makers = ['assembly/lib/gpu', 'runtime/attribution', 'runtime/export'].flatMap((part) =>
+    readdirSync(join(ROOT, part), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts') && !name.startsWith('prometheus'))
+      .map((name) => readFileSync(join(ROOT, part, name), 'utf8'))).join('\n');
+  const unset = LABELS.filter(([, attribute]) => !makers.includes(`'${attribute}'`) && !makers.includes(`"${attribute}"`));
+  assert.deepEqual(unset, []);
 });
 
 test('XID under its old name is the code seen last', () => {

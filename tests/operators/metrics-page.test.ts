@@ -61,3 +61,17 @@ test('what the reference nodes emit are metrics of the page with the attributes 
   const never = [...metrics.keys()].filter((name) => !seen.has(name));
   assert.deepEqual(never, ['hw_gpu_retired_pages_total', 'hw_gpu_retired_pages_pending'], 'only a board older than Ampere has these');
 });
+
+test('what a sum would count twice is what the page says', async () => {
+  const tracks = await everyTrack();
+  const bullets = section(page, 'Labels').split('\n- ').slice(1);
+  const named = (label: string): string[] => [...bullets.find((text) => text.includes(label))!.matchAll(/`(hw\.[\w.]+)`/g)].map(([, name]) => name!).sort();
+  const names = new Map(gpuMetrics.map((metric) => [prometheusName(metric), metric.name]));
+  const families = (has: (labels: Track['labels']) => boolean): Set<string> =>
+    new Set(tracks.filter(({ labels }) => labels.hw_type === 'gpu' && has(labels)).flatMap(({ name }) => names.get(name) ?? []));
+  const inBoth = (a: Set<string>, b: Set<string>): string[] => [...a].filter((name) => b.has(name)).sort();
+  const mig = 'hw_gpu_mig_instance_id';
+  assert.deepEqual(named(mig), inBoth(families((labels) => mig in labels), families((labels) => !(mig in labels))));
+  const link = 'hw_gpu_nvlink_link';
+  assert.deepEqual(named(link), inBoth(families((labels) => labels[link] === 'all'), families((labels) => link in labels && labels[link] !== 'all')));
+});

@@ -137,6 +137,8 @@ test('what a person gets wrong is one line and an exit code', { skip, timeout: L
     spawnSync(process.execPath, [...VIGIL, 'up', ...args], {
       cwd: ROOT, encoding: 'utf8', timeout: 60_000, env: { ...env, VIGIL_STATE: join(dir, 'state.img'), TMPDIR: dir, ...more },
     });
+  writeFileSync(join(dir, 'other.json'), '{}');
+  writeFileSync(join(dir, 'no-capture.toml'), `[source]\nkind = "replay"\ncapture = "${dir}/other.json"\n`);
   try {
     const cases: [string[], number, RegExp, Record<string, string>?][] = [
       [['--source', 'real'], 2, /'real' is invalid/],
@@ -144,6 +146,7 @@ test('what a person gets wrong is one line and an exit code', { skip, timeout: L
       [['--listen', 'nowhere'], 2, /--listen: "nowhere" is not host:port/],
       [['--listen', `127.0.0.1:${port}`], 3, new RegExp(`127\\.0\\.0\\.1:${port} is in use`)],
       [['--config', join(dir, 'missing.toml')], 3, /missing\.toml: no such file/],
+      [['--config', join(dir, 'no-capture.toml')], 1, /source\.capture: .*schema is not vigil-gpu-capture-1/],
       [['--fields', join(dir, 'missing.csv')], 1, /receivers\.dcgm\.fields_file: .*missing\.csv/],
       [['--listen', '127.0.0.1:0'], 2, /OTEL_EXPORTER_OTLP_TIMEOUT: "soon"/, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318', OTEL_EXPORTER_OTLP_TIMEOUT: 'soon' }],
       [['--listen', '127.0.0.1:0'], 3, /qemu-system-riscv64 is missing; install it with/, { PATH: dir }],
@@ -176,6 +179,25 @@ test('QEMU that refuses its first boot ends the command with what it said', { sk
     assert.match(up.err(), /^vigil: QEMU did not start the guest: QEMU ended with status 1: qemu: out of luck\n$/);
   } finally {
     up.child.kill('SIGKILL');
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('--once: an engine that the file names and that is not there is a failure with its reason, and no replay', { skip, timeout: LIMIT_MS }, () => {
+  const dir = makeDir();
+  const { NODE_TEST_CONTEXT: _nested, ...env } = process.env;
+  const text = `[receivers.dcgm]\nendpoint = "localhost:5556"\ncollection_interval = "1s"\ninitial_delay = "0s"\n[guest]\nstate = "${dir}/state.img"\n`;
+  writeFileSync(join(dir, 'vigil.toml'), text);
+  const absent = { VIGIL_DCGM_LIBRARY: '/nonexistent/libdcgm.so', VIGIL_NVML_LIBRARY: '/nonexistent/libnvidia-ml.so' };
+  try {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...VIGIL, 'up', '--once', '--config', join(dir, 'vigil.toml')], {
+      cwd: ROOT, encoding: 'utf8', timeout: LIMIT_MS, env: { ...env, TMPDIR: dir, ...absent },
+    });
+    assert.equal(status, 1, stdout + stderr);
+    assert.equal(stdout, '');
+    assert.match(stderr, /^vigil: no fresh sample within \d+ s: the dcgm source is library_absent: .*libdcgm\.so/m);
+    assert.match(stderr, /^vigil: bridge: dcgm is kept until it answers: the options name an engine, so nothing is replayed$/m);
+  } finally {
     rmSync(dir, { recursive: true, force: true });
   }
 });

@@ -9,14 +9,15 @@ import { guestConfig } from '../../runtime/config/fields.js';
 import { parseConfig } from '../../runtime/config/load.js';
 import type { Config } from '../../runtime/config/schema.js';
 import { startMachine, type Machine, type MachineEvent } from '../../runtime/up/machine.js';
+import { saltOf } from '../../scripts/command/config.js';
 export { skip } from '../bridge/running-image.js';
 
 export const PATIENCE_MS = 40_000;
 export const INTERVAL_MS = 200;
 export const TIMEOUT_MS = 1_500;
 
-/** Short times, a scrape a second, replay, any free port; `more` is added to the text, `dcgm` to the receiver's part. */
-export function testConfig(dir: string, more = '', dcgm = ''): Config {
+/** Short times, a scrape a second, replay, any free port; `more` is added to the text, `dcgm` and `prometheus` to their parts. */
+export function testConfig(dir: string, more = '', dcgm = '', prometheus = ''): Config {
   const loaded = parseConfig(`
 ${/^\[source\]/m.test(more) ? '' : '[source]\nkind = "replay"'}
 [receivers.dcgm]
@@ -25,6 +26,7 @@ initial_delay = "0s"
 ${dcgm}
 [exporters.prometheus]
 listen = "127.0.0.1:0"
+${prometheus}
 [guest]
 state = "${join(dir, 'state.img')}"
 heartbeat_interval = "${INTERVAL_MS}ms"
@@ -58,13 +60,13 @@ export async function until<T>(what: string, attempt: () => T | null | Promise<T
 
 export const makeDir = (): string => mkdtempSync(join(tmpdir(), 'vup-'));
 
-export async function startUnderTest(options: { dir?: string; more?: string; dcgm?: string } = {}): Promise<UnderTest> {
+export async function startUnderTest(options: { dir?: string; more?: string; dcgm?: string; prometheus?: string } = {}): Promise<UnderTest> {
   const dir = options.dir ?? makeDir();
-  const config = testConfig(dir, options.more, options.dcgm);
+  const config = testConfig(dir, options.more, options.dcgm, options.prometheus);
   const events: MachineEvent[] = [];
   const guest = guestConfig(config);
   if ('errors' in guest) throw new Error(JSON.stringify(guest.errors));
-  const machine = await startMachine(config, { receiverLines: guest.text, say: (event) => { events.push(event); } });
+  const machine = await startMachine(config, { receiverLines: guest.text, identitySalt: saltOf(config), say: (event) => { events.push(event); } });
   return {
     dir, config, machine, events,
     event: (kind, nth = 1) => until(`${kind} ${nth}`, () => (events.filter((event) => event.kind === kind)[nth - 1] as never) ?? null)

@@ -227,6 +227,11 @@ test('doctor: ports in use, a wrong configuration, a socket that is none', async
   assert.equal(of('configuration').ok, true);
   assert.equal(of('Node').ok, true, 'the tools of a build are among the checks');
   for (const one of checks) assert.ok(one.ok || one.mend !== null || !one.needed, one.name);
+  const engineNeeded = (all: Checked['checks']): boolean[] => ['nv-hostengine', 'libdcgm'].map((name) => all.find((one) => one.name === name)!.needed);
+  assert.deepEqual(engineNeeded(checks), [false, false], 'auto, and nothing is said of an engine');
+  writeFileSync(path, `[receivers.dcgm]\nendpoint = "localhost:5556"\n${state}`);
+  const meant = JSON.parse((await vigil(['doctor', '--config', path, '--json'])).out) as Checked;
+  assert.deepEqual(engineNeeded(meant.checks), [true, true], 'auto with an endpoint never replays');
   writeFileSync(path, `[source]\nkind = "x"\n${state}`);
   const bad = parsed<Checked>(await vigil(['doctor', '--config', path, '--json'], { VIGIL_STATE: join(folder, 'state.img') }), 1);
   assert.match(bad.checks.find(({ name }) => name === 'configuration')!.found, /source\.kind: "x" is not/);

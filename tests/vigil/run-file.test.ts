@@ -68,4 +68,6 @@ test('where it lies: beside the disk of the configuration, or of VIGIL_STATE', (
   assert.ok('config' in loaded);
   assert.match(runFileOf(loaded.config, {}), /\/\.vigil\/run\.json$/);
   assert.equal(runFileOf(loaded.config, { VIGIL_STATE: '/srv/v/state.img' }), '/srv/v/run.json');
+  // Two disks in one folder are two machines.
+  assert.equal(runFileOf(loaded.config, { VIGIL_STATE: '/srv/v/b.img' }), '/srv/v/b.img.run.json');
 });

@@ -14,8 +14,8 @@ export interface Ran { readonly code: number | null; readonly out: string; reado
 
 /** What surrounds a command: nothing of the caller's that would change what it does. */
 export function environment(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
-  const { PATH, HOME, TMPDIR } = process.env;
-  return { PATH, HOME, TMPDIR, ...more };
+  const kept = ['PATH', 'HOME', 'TMPDIR'].flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
+  return { ...Object.fromEntries(kept) as NodeJS.ProcessEnv, ...more };
 }
 
 /** Ends by itself or is ended after TIMEOUT_MS (code null). */

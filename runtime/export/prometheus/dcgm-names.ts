@@ -12,9 +12,9 @@ const XID_METRIC = 'hw.gpu.xid.errors';
 const STATUS_METRIC = 'hw.status';
 
 /** Attributes that say who the entity or its user is, by dcgm-exporter's label. */
-const LABELS: readonly (readonly [label: string, attribute: string])[] = [
+export const LABELS: readonly (readonly [label: string, attribute: string])[] = [
   ['gpu', 'hw.gpu.index'], ['UUID', 'hw.id'], ['pci_bus_id', 'hw.gpu.pci.bdf'], ['modelName', 'hw.model'], ['Hostname', 'host.name'],
-  ['DCGM_FI_DRIVER_VERSION', 'hw.driver_version'], ['GPU_I_ID', 'hw.gpu.mig.instance_id'], ['GPU_I_PROFILE', 'hw.gpu.mig.profile'],
+  ['DCGM_FI_DRIVER_VERSION', 'hw.driver_version'], ['GPU_I_ID', 'hw.gpu.mig.instance_id'],
   ['nvswitch', 'hw.switch.index'], ['namespace', 'k8s.namespace.name'], ['pod', 'k8s.pod.name'], ['container', 'k8s.container.name'],
   ['hpc_job', 'hpc.job.id'], [SOURCE_LABEL, 'vigil.source'],
 ];
