@@ -12,7 +12,7 @@ import { BARE_IMAGES, BARE_PREFIX, buildBareImage, runBareImage, type BareImage 
 import { GOLDEN, benchTable, compare, guestFigures, readBudgets, readGolden, toolchainKey } from './gate/bench.js';
 import type { Figures, Toolchain } from './gate/bench.js';
 import { freshImage, withBuildOption } from './gate/fresh.js';
-import { findQemu } from './gate/machine.js';
+import { findQemu } from './gate/find-qemu.js';
 import { parsed } from './gate/options.js';
 import { boot, interruptible } from './gate/session.js';
 import { parseTimeout, runWhole } from './gate/stop.js';

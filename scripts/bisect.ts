@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { $ } from 'zx';
-import { findQemu } from './gate/machine.js';
+import { findQemu } from './gate/find-qemu.js';
 import { parsed, transportOf } from './gate/options.js';
 import { infra, runMain, usage, wrong } from './lib/fail.js';
 import { ROOT } from './lib/paths.js';

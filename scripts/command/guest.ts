@@ -1,30 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // The machine that runs, for commands that ask it: found by its run file, asked over its control port.
 // Invariant: without a running machine the command ends with exit code 3 and says how to start one; the connection is closed whatever
-// happens. Limits: SERIES_PAGES_MAX pages of series, LOG_PAGES_MAX pages of records a question.
+// happens. Limits: LOG_PAGES_MAX pages of records a question.
 import { ControlClient, ControlError, type GuestStatus, type LogRecord } from '../../runtime/bridge/control.js';
 import { readRunFile, runFileOf, type Run } from '../../runtime/up/run-file.js';
-import { fnv1a64 } from '../lib/abi.js';
 import { infra } from '../lib/fail.js';
 import { loadServices } from '../lib/services.js';
-import { decodeSeriesPage } from '../view/series-page.js';
+import { senderNames } from '../view/poll.js';
+import { allSeries as readSeries } from '../view/series-page.js';
 import type { SeriesRow } from '../view/model.js';
 import { readConfig } from './config.js';
 
+export { LEVELS } from '../view/poll.js';
+
 export const RUN_OPTION = ['--run <file>', "the machine's run file (default: run.json beside the guest's disk)"] as const;
-/** logd's levels (docs/format/wire-logd.md). */
-export const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
-const SERIES_PAGES_MAX = 256;
 const LOG_PAGES_MAX = 1024;
 const HINT = 'start one with: vigil up';
 
 export interface GuestOptions { config?: string; run?: string }
 
 /** Service names by the id that the kernel stamps. */
-export function nameOfSender(): (id: bigint) => string {
-  const names = new Map(loadServices().map(({ name }) => [fnv1a64(name), name]));
-  return (id) => names.get(id) ?? (id === 0n ? 'kernel' : id.toString(16).padStart(16, '0'));
-}
+export const nameOfSender = (): ((id: bigint) => string) => senderNames(loadServices().map(({ name }) => name));
 
 const runPath = (options: GuestOptions): string => options.run ?? runFileOf(readConfig(options.config));
 
@@ -55,18 +51,7 @@ export async function askGuest<T>(options: GuestOptions, ask: (client: ControlCl
 }
 
 /** Every series that metricsd has now. */
-export async function allSeries(client: ControlClient): Promise<SeriesRow[]> {
-  const nameOf = nameOfSender();
-  const rows: SeriesRow[] = [];
-  let cursor: number | null = 0;
-  for (let pages = 0; cursor !== null; pages++) {
-    if (pages === SERIES_PAGES_MAX) throw new Error(`metricsd has more than ${SERIES_PAGES_MAX} pages of series`);
-    const page = decodeSeriesPage(await client.series(cursor), nameOf);
-    rows.push(...page.rows);
-    cursor = page.next;
-  }
-  return rows;
-}
+export const allSeries = (client: ControlClient): Promise<SeriesRow[]> => readSeries(client, nameOfSender());
 
 /** `lost`: records that logd let go before they were read. */
 export interface Journal { readonly records: readonly LogRecord[]; readonly after: bigint; readonly lost: bigint }

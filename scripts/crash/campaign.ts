@@ -7,7 +7,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { FaultyDisk, startNbd, type CutReport, type Plan } from '../../runtime/nbd/index.js';
-import { privateFolder } from '../gate/machine.js';
+import { privateFolder } from '../gate/private-image.js';
 import { boot, type BootResult, type ProfileArgs } from '../gate/session.js';
 import { runWhole } from '../gate/stop.js';
 import { infra } from '../lib/fail.js';

@@ -6,7 +6,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { GATE_DISK_BYTES, createImage, diskOf } from '../lib/disk.js';
 import { readLadder } from './ladder.js';
-import { privateFolder } from './machine.js';
+import { privateFolder } from './private-image.js';
 import { boot, type BootRequest, type BootResult, type SessionEvent } from './session.js';
 import { runWhole } from './stop.js';
 

@@ -3,9 +3,6 @@
 // Invariant: only the process that this object started is signalled. If this process dies, the terminal hangs up and QEMU ends with it.
 import { spawn, type IPty } from 'node-pty';
 
-export { findQemu, onPath, type QemuBinary } from './find-qemu.js';
-export { bundleIdentity, dropImage, privateFolder, privateImage, sweepPrivate, type PrivateImage } from './private-image.js';
-
 /** How long QEMU may take to end after SIGTERM before SIGKILL. */
 const TERM_GRACE_MS = 2000;
 

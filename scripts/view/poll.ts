@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks the running image what it knows (control port), once a second, and turns the answers into the view's events.
 // Invariant: every record of the journal is shown once, in order of its id; a question that fails is shown, never skipped over.
-// Limits: LOG_PAGES_MAX pages of records and SERIES_PAGES_MAX pages of series a round; one round at a time.
+// Limits: LOG_PAGES_MAX pages of records a round; one round at a time.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ControlClient, ControlError, type GuestStatus, type LogRecord } from '../../runtime/bridge/control.js';
 import { fnv1a64 } from '../lib/abi.js';
 import { loadServices } from '../lib/services.js';
-import type { LogRow, SeriesRow, SystemRow, ViewEvent } from './model.js';
+import type { LogRow, SystemRow, ViewEvent } from './model.js';
 import { readPast } from './history.js';
-import { decodeSeriesPage } from './series-page.js';
+import { allSeries } from './series-page.js';
 
 const ROUND_MS = 1_000;
 /** The windows of history are as long. */
 const PAST_ROUNDS = 10;
 const RETRY_MS = 500;
 const LOG_PAGES_MAX = 16;
-const SERIES_PAGES_MAX = 256;
 /** logd's levels (docs/format/wire-logd.md). */
-const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'];
+export const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
 
 /** Service name of a sender id; the id itself in hexadecimal when the image has no such service. */
 export function senderNames(services: readonly string[]): (id: bigint) => string {
@@ -44,18 +43,6 @@ export function systemRows(status: GuestStatus): SystemRow[] {
     value: `${port.connected ? 'connected' : 'closed'}, in ${port.bytesIn} B, out ${port.bytesOut} B, lost ${port.lostIn + port.lostOut} B`,
   }));
   return [...counters, ...services, ...ports];
-}
-
-async function allSeries(client: ControlClient, nameOf: (id: bigint) => string): Promise<SeriesRow[]> {
-  const rows: SeriesRow[] = [];
-  let cursor: number | null = 0;
-  for (let pages = 0; cursor !== null; pages++) {
-    if (pages === SERIES_PAGES_MAX) throw new Error(`metricsd has more than ${SERIES_PAGES_MAX} pages of series`);
-    const page = decodeSeriesPage(await client.series(cursor), nameOf);
-    rows.push(...page.rows);
-    cursor = page.next;
-  }
-  return rows;
 }
 
 /** Polls until `signal` aborts; reconnects when the port closes. Never throws: trouble is an event. */

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decodes a page of metricsd's SNAPSHOT (docs/format/wire-metricsd.md) into the view's rows. Pure.
+// metricsd's SNAPSHOT (docs/format/wire-metricsd.md) as the view's rows: one page, and all of them.
 // Invariant: every length is checked against the page before it is used; a page that does not add up throws RangeError.
 // A series that only came back from /state is no measurement of this boot: it counts in the total and makes no row.
-// Limits: what metricsd puts into one page; buckets are skipped, the view shows sum and count.
+// Limits: what metricsd puts into one page, PAGES_MAX pages; buckets are skipped, the view shows sum and count.
+import type { ControlClient } from '../../runtime/bridge/control.js';
 import type { SeriesRow } from './model.js';
+
+const PAGES_MAX = 256;
 
 const HEAD_BYTES = 10;
 const RECORD_HEAD_BYTES = 34;
@@ -57,4 +60,17 @@ export function decodeSeriesPage(page: Buffer, nameOf: (id: bigint) => string): 
     at = end;
   }
   return { next: next === END ? null : next, total, rows };
+}
+
+/** Every series that metricsd has now. @throws RangeError as decodeSeriesPage, Error past PAGES_MAX */
+export async function allSeries(client: Pick<ControlClient, 'series'>, nameOf: (id: bigint) => string): Promise<SeriesRow[]> {
+  const rows: SeriesRow[] = [];
+  let cursor: number | null = 0;
+  for (let pages = 0; cursor !== null; pages++) {
+    if (pages === PAGES_MAX) throw new Error(`metricsd has more than ${PAGES_MAX} pages of series`);
+    const page = decodeSeriesPage(await client.series(cursor), nameOf);
+    rows.push(...page.rows);
+    cursor = page.next;
+  }
+  return rows;
 }

@@ -9,7 +9,8 @@ import { QEMU, bootArgs, qemuArgv } from '../../boot/machines.js';
 import { ControlClient, type LogRecord } from '../../runtime/bridge/control.js';
 import { VIEW_RECEIVER_CONFIG, startReplayBridge } from '../../runtime/bridge/index.js';
 import type { BridgeServer } from '../../runtime/bridge/server.js';
-import { dropImage, onPath, privateImage } from '../../scripts/gate/machine.js';
+import { onPath } from '../../scripts/gate/find-qemu.js';
+import { dropImage, privateImage } from '../../scripts/gate/private-image.js';
 import { pathsOf, ROOT } from '../../scripts/lib/paths.js';
 import { decodeSeriesPage } from '../../scripts/view/series-page.js';
 

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { sweepPrivate } from '../../scripts/gate/machine.js';
+import { sweepPrivate } from '../../scripts/gate/private-image.js';
 import { loadRecord } from '../../scripts/lib/cache.js';
 import { withLock } from '../../scripts/lib/lock.js';
 
