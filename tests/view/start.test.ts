@@ -9,6 +9,8 @@ import { TestTerminal } from './terminal.js';
 
 const PROOF_MS = 90_000;
 const ANSWER_MS = 15_000;
+const PAGES_MAX = 16;
+const GPU_SERIES = /^dcgmd +gauge +hw\.[a-z.]+ +\d+/m;
 const START = ['--import', 'tsx', 'scripts/start.ts'];
 const count = readLadder('proof', 'modern').markers.length;
 
@@ -22,7 +24,13 @@ test('proves, then shows the running image until Ctrl-C', { timeout: 3 * PROOF_M
     await terminal.until(/\d+ records; logd dropped|\d+ records, \d+ older/, ANSWER_MS);
     await terminal.until(/info {2}metricsd/, ANSWER_MS);
     terminal.press('3');
-    await terminal.until(/^dcgmd +gauge +hw\.[a-z.]+ +\d+/m, ANSWER_MS);
+    await terminal.until(/^metricsd +counter +metricsd\.start +\d+/m, ANSWER_MS);
+    // On a blank disk the GPUs' series come after those that every service has from its start: some pages down.
+    for (let page = 0; page < PAGES_MAX && !GPU_SERIES.test(terminal.screen()); page++) {
+      terminal.press('\u001b[6~');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    await terminal.until(GPU_SERIES, ANSWER_MS);
     terminal.press('4');
     const gpus = await terminal.until(/source: REPLAY(.|\n)*^7 +replay /m, ANSWER_MS);
     assert.equal(gpus.match(/^\d +replay .* \d+% /gm)?.length, 8, gpus);
