@@ -7,7 +7,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { bugNames, programWith } from '../tests/statefs/sim/bugs.js';
-import { emptyTally, type Tally } from '../tests/statefs/sim/explore.js';
+import { emptyTally, type Tally } from '../tests/statefs/sim/unit.js';
 import { runUnit, type Result } from '../tests/statefs/sim/units.js';
 import { integerOf, parsed } from './gate/options.js';
 import { runMain, usage } from './lib/fail.js';

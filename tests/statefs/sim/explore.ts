@@ -4,64 +4,14 @@
 // Invariant checked at each cut: the store opens, and holds the state after some prefix of what was submitted that contains everything
 // acknowledged as durable: commits whole or absent, nothing resurrected, no value that nobody put.
 // Limits: GENERATIONS_MAX deep; everything is chosen by the unit's seed, so a crash is named by seed, unit and number.
-import type { Program } from '../../../runtime/node/index.js';
-import { Random } from '../../random.js';
-import { Contents } from './contents.js';
-import { BlkDevice } from './device.js';
-import { SECTOR_BYTES, SimDisk, applyCut, CUTS, type Cut, type DiskOp } from './disk.js';
+import { SECTOR_BYTES, applyCut, CUTS, type Cut, type DiskOp } from './disk.js';
 import { STATS } from './frames.js';
 import { History, type State } from './history.js';
 import { Session, Violation } from './session.js';
-import { Workload, type Profile } from './workload.js';
+import { SimUnit, type Failure } from './unit.js';
+import { Workload } from './workload.js';
 
-/** What a unit does, beside its seed. */
-export interface Plan {
-  profile: Profile;
-  /** bursts that only age the disk, then bursts that are cut */
-  agingBursts: number;
-  bursts: number;
-  /** outcomes of each cut of the first generation */
-  variants: number;
-  /** percent of crashes whose recovery is itself cut at every request; whose survivor goes on to the next generation */
-  recoveryPercent: number;
-  nextPercent: number;
-  nextBursts: number;
-}
 export const GENERATIONS_MAX = 3;
-
-/** What one unit saw; sums of units are the report. */
-export interface Tally {
-  crashes: number;
-  /** crashes of the second and later generations, and those in the middle of a recovery */
-  later: number;
-  inRecovery: number;
-  operations: number;
-  acknowledged: number;
-  compactions: number;
-  /** cuts that left nothing pending, that lost or tore something, that ended in a state before the last submitted operation */
-  clean: number;
-  damaged: number;
-  rolledBack: number;
-  refused: number;
-  /** rotten images (rot.ts), and those that cost something */
-  rotten: number;
-  rotLost: number;
-}
-export function emptyTally(): Tally {
-  return {
-    crashes: 0, later: 0, inRecovery: 0, operations: 0, acknowledged: 0, compactions: 0, clean: 0, damaged: 0, rolledBack: 0, refused: 0,
-    rotten: 0, rotLost: 0,
-  };
-}
-
-/** A crash that went wrong. */
-export interface Failure {
-  /** counts from 1 in the unit */
-  crash: number;
-  generation: number;
-  cut: Cut | 'none';
-  lines: string[];
-}
 
 /** Where a run started and what reached the disk: enough for every cut of it. */
 interface Trace {
@@ -71,20 +21,7 @@ interface Trace {
 }
 type Pending = { sector: number; bytes: Uint8Array }[];
 
-export class Unit {
-  readonly tally = emptyTally();
-  failure: Failure | null = null;
-  private readonly random: Random;
-  private readonly contents: Contents;
-  private readonly device: BlkDevice;
-
-  /** `stopAt`: the crash after which to stop, for one that is looked at again; 0: none. */
-  constructor(readonly program: Program, readonly plan: Plan, seed: number, readonly mutant = 0, readonly stopAt = 0) {
-    this.random = new Random(seed);
-    this.contents = new Contents(this.random);
-    this.device = new BlkDevice(new SimDisk(plan.profile.diskSectors));
-  }
-
+export class Unit extends SimUnit {
   /** Explores; stops at the first failure. */
   run(): void {
     const { plan } = this;

@@ -5,15 +5,11 @@
 // the history (what is missing is missing, nothing newer or older is mixed in), flips and noise that cost something are reported with their
 // position, a rotten value under a running store is refused and never wrong, and what is written afterwards survives a boot exactly.
 // Limits: one to three damaged sectors an image; a lost last write cannot be told from one that never was, so it needs no report.
-import type { Program } from '../../../runtime/node/index.js';
-import { Random } from '../../random.js';
-import { Contents } from './contents.js';
-import { BlkDevice } from './device.js';
-import { SECTOR_BYTES, SimDisk } from './disk.js';
-import { emptyTally, type Failure, type Plan } from './explore.js';
+import { SECTOR_BYTES } from './disk.js';
 import { STATS, STATUS } from './frames.js';
 import { History, type State } from './history.js';
 import { Session, Violation, type Steps } from './session.js';
+import { SimUnit } from './unit.js';
 import { Workload } from './workload.js';
 
 const SUPER_SECTORS = 16;
@@ -24,19 +20,7 @@ type Damage = (typeof DAMAGES)[number];
 /** Damage that no checksum can miss: it is reported when it cost something. */
 const REPORTED: readonly Damage[] = ['flip', 'flips', 'noise'];
 
-export class RotUnit {
-  readonly tally = emptyTally();
-  failure: Failure | null = null;
-  private readonly random: Random;
-  private readonly contents: Contents;
-  private readonly device: BlkDevice;
-
-  constructor(readonly program: Program, readonly plan: Plan, seed: number, readonly mutant = 0, readonly stopAt = 0) {
-    this.random = new Random(seed);
-    this.contents = new Contents(this.random);
-    this.device = new BlkDevice(new SimDisk(plan.profile.diskSectors));
-  }
-
+export class RotUnit extends SimUnit {
   /** Ages a disk, then damages copies of it `images` times. */
   run(images: number): void {
     let what = 'none';

@@ -4,9 +4,10 @@
 import { pathToFileURL } from 'node:url';
 import type { Program } from '../../../runtime/node/index.js';
 import { programWith } from './bugs.js';
-import { Unit, type Failure, type Plan, type Tally } from './explore.js';
+import { Unit } from './explore.js';
 import { PROFILES } from './profiles.js';
 import { RotUnit } from './rot.js';
+import type { Failure, Plan, Tally } from './unit.js';
 
 /** What a worker is told, and what it answers. */
 export interface Order { seed: number; unit: number; stopAt: number }
